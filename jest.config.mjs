@@ -1,0 +1,34 @@
+const swc = {
+  swcrc: false,
+  sourceMaps: 'inline',
+  module: { type: 'commonjs' },
+  jsc: {
+    target: 'es2022',
+    keepClassNames: true,
+    parser: { syntax: 'typescript', decorators: true },
+    transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
+  },
+};
+
+const project = (displayName, options) => ({
+  displayName,
+  testEnvironment: 'node',
+  transform: { '^.+\\.[tj]s$': ['@swc/jest', swc] },
+  transformIgnorePatterns: ['/node_modules/(?!@nestjs/)'],
+  moduleNameMapper: { '^#libs/([^/]+)$': '<rootDir>/libs/$1/src/index.ts', '^(\\.{1,2}/.*)\\.js$': '$1' },
+  ...options,
+});
+
+export default {
+  // Integration tests share two cores with their own Postgres and Redis.
+  maxWorkers: 2,
+  projects: [
+    project('unit', {
+      roots: ['<rootDir>/apps', '<rootDir>/libs', '<rootDir>/bench'],
+      testRegex: '(?<!\\.int)\\.spec\\.ts$',
+    }),
+    project('integration', { roots: ['<rootDir>/apps', '<rootDir>/libs'], testRegex: '\\.int\\.spec\\.ts$' }),
+    project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
+    project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),
+  ],
+};
