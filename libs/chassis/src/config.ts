@@ -1,0 +1,40 @@
+import {
+  cleanEnv,
+  EnvError,
+  EnvMissingError,
+  makeValidator,
+  type CleanedEnv,
+  type ValidatorSpec,
+} from 'envalid';
+import { TerminalError, messageOf } from '#libs/contracts';
+
+export { bool, json, num, str, url } from 'envalid';
+export type Env = Record<string, string | undefined>;
+
+/** A whole number; `bounded(1, 100)` accepts 1 to 100. */
+export const bounded = (min: number, max: number) =>
+  makeValidator<number>((input) => {
+    const value = Number(input);
+    if (!Number.isInteger(value) || value < min || value > max)
+      throw new EnvError(`a whole number from ${min} to ${max} is wanted, not "${input}"`);
+    return value;
+  });
+
+/**
+ * Reads a service's variables once, typed, with their defaults.
+ * @throws TerminalError `configuration` that names every missing or wrong variable at once.
+ */
+export function loadConfig<S extends Record<string, ValidatorSpec<unknown>>>(
+  env: Env,
+  specs: S,
+): CleanedEnv<S> {
+  return cleanEnv(env, specs, {
+    reporter: ({ errors }) => {
+      const wrong = Object.entries(errors).map(([name, error]) =>
+        error instanceof EnvMissingError ? `${name} is missing` : `${name}: ${messageOf(error)}`,
+      );
+      if (wrong.length > 0)
+        throw new TerminalError('configuration', `Wrong configuration: ${wrong.join('; ')}`);
+    },
+  });
+}

@@ -1,0 +1,119 @@
+import {
+  Controller,
+  Get,
+  Inject,
+  Injectable,
+  Module,
+  Res,
+  SetMetadata,
+  type DynamicModule,
+} from '@nestjs/common';
+import { ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import {
+  HealthCheckService,
+  HealthIndicatorService,
+  TerminusModule,
+  type HealthCheckResult,
+} from '@nestjs/terminus';
+import type { Response } from 'express';
+import { messageOf } from '#libs/contracts';
+import { PUBLIC_ROUTE } from '#libs/telemetry';
+
+/** One dependency of a service's readiness. `check` rejects with the cause; it has 2 s. */
+export interface ReadyCheck {
+  name: string;
+  check: () => Promise<unknown>;
+  /** What a person does about it. */
+  fix: string;
+}
+
+/** Gathers what `/ready` asks; libs add their own checks when their providers are made. */
+@Injectable()
+export class Readiness {
+  private readonly checks: ReadyCheck[] = [];
+  private draining = false;
+
+  add(check: ReadyCheck): void {
+    this.checks.push(check);
+  }
+
+  /** From now on `/ready` answers 503: the service is on its way out. */
+  drain(): void {
+    this.draining = true;
+  }
+
+  get isDraining(): boolean {
+    return this.draining;
+  }
+
+  all(): ReadyCheck[] {
+    const drained: ReadyCheck = {
+      name: 'accepting',
+      check: () => (this.draining ? Promise.reject(new Error('draining')) : Promise.resolve()),
+      fix: 'wait for the next instance',
+    };
+    return [drained, ...this.checks];
+  }
+}
+
+@ApiTags('operations')
+@SetMetadata(PUBLIC_ROUTE, true)
+@Controller()
+export class HealthController {
+  constructor(
+    @Inject(HealthCheckService) private readonly health: HealthCheckService,
+    @Inject(HealthIndicatorService) private readonly indicators: HealthIndicatorService,
+    @Inject(Readiness) private readonly readiness: Readiness,
+  ) {}
+
+  /** Alive: the event loop turned to answer this. Nothing else is asked. */
+  @Get('health')
+  @ApiOkResponse({ description: 'The process is alive' })
+  alive(): { status: string } {
+    return { status: 'ok' };
+  }
+
+  /** Ready: every dependency answers; otherwise 503 with what is missing, why, and what to do. */
+  @Get('ready')
+  @ApiOkResponse({ description: 'Every dependency answers; 503 names those that do not' })
+  async ready(@Res({ passthrough: true }) response: Response): Promise<HealthCheckResult> {
+    const result = await this.health
+      .check(this.readiness.all().map((check) => () => this.indicate(check)))
+      .catch((error: { getResponse?: () => unknown }) => {
+        if (!error.getResponse) throw error;
+        response.status(503);
+        return error.getResponse() as HealthCheckResult;
+      });
+    return result;
+  }
+
+  private async indicate({ name, check, fix }: ReadyCheck) {
+    const indicator = this.indicators.check(name);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('no answer within 2 s')), 2000);
+    });
+    try {
+      await Promise.race([check(), late]);
+      return indicator.up();
+    } catch (error) {
+      return indicator.down({ cause: messageOf(error), fix });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+@Module({})
+export class HealthModule {
+  static register(): DynamicModule {
+    return {
+      module: HealthModule,
+      global: true,
+      imports: [TerminusModule.forRoot({ logger: false })],
+      controllers: [HealthController],
+      providers: [Readiness],
+      exports: [Readiness],
+    };
+  }
+}

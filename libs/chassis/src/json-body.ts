@@ -1,0 +1,118 @@
+import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express';
+import { TerminalError, validationError, type FieldError } from '#libs/contracts';
+
+/** Nesting beyond this is refused. */
+const MAX_DEPTH = 64;
+const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
+
+export interface BodyLimits {
+  /** Bytes after decompression. */
+  maxBytes: number;
+  /** Milliseconds in which the whole body has to arrive. */
+  timeoutMs: number;
+}
+
+/**
+ * Reads request bodies: JSON objects in UTF-8 only. Answers 408 (slow), 413 (large, also when unpacked), 415 (other media type,
+ * charset or encoding), 400 `malformed-request` (not JSON, not an object, invalid UTF-8, NUL, too deep) and
+ * 400 `validation` for keys that would reach a prototype. A request without a body passes with `body` undefined.
+ */
+export function jsonBody(limits: BodyLimits): RequestHandler {
+  const raw = express.raw({ type: () => true, limit: limits.maxBytes, inflate: true });
+  return (req: Request, res: Response, next: NextFunction) => {
+    if (!hasBody(req)) {
+      req.body = undefined;
+      next();
+      return;
+    }
+    const media = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
+    if (!media.test(req.headers['content-type'] ?? '')) {
+      next(new TerminalError('unsupported-media-type', 'Send application/json in UTF-8', { status: 415 }));
+      return;
+    }
+    let done = false;
+    const finish = (error?: unknown) => {
+      if (done) return;
+      done = true;
+      clearTimeout(timer);
+      next(error);
+    };
+    const timer = setTimeout(() => {
+      // What still arrives is not read: the connection ends with the answer.
+      res.setHeader('connection', 'close');
+      res.once('finish', () => req.destroy());
+      finish(
+        new TerminalError('request-timeout', `The body did not arrive within ${limits.timeoutMs} ms`, {
+          status: 408,
+        }),
+      );
+    }, limits.timeoutMs);
+    raw(req, res, (error?: unknown) => {
+      if (error) return finish(bodyError(error));
+      try {
+        req.body = parseObject(req.body as Buffer);
+        finish();
+      } catch (parseFailure) {
+        finish(parseFailure);
+      }
+    });
+  };
+}
+
+function hasBody(req: Request): boolean {
+  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
+}
+
+function bodyError(error: unknown): unknown {
+  const { type, status } = error as { type?: string; status?: number };
+  if (type === 'entity.too.large')
+    return new TerminalError('payload-too-large', 'The body is too large', { status: 413 });
+  if (type === 'encoding.unsupported')
+    return new TerminalError('unsupported-media-type', 'Unknown Content-Encoding', { status: 415 });
+  if (status !== undefined && status < 500) return malformed('The body could not be read');
+  return error;
+}
+
+const malformed = (detail: string, errors?: FieldError[]) =>
+  new TerminalError('malformed-request', detail, { status: 400, errors });
+
+/** @throws TerminalError as `jsonBody` describes. */
+export function parseObject(bytes: Buffer): Record<string, unknown> {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw malformed('The body is not valid UTF-8');
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw malformed('The body is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw malformed('The body must be a JSON object');
+  inspect(value);
+  return value as Record<string, unknown>;
+}
+
+/** Iterative: the depth is what is being checked. */
+function inspect(root: object): void {
+  const errors: FieldError[] = [];
+  const open: Array<{ value: object; path: string; depth: number }> = [{ value: root, path: '', depth: 1 }];
+  for (let item = open.pop(); item; item = open.pop()) {
+    if (item.depth > MAX_DEPTH) {
+      const message = `nested deeper than ${MAX_DEPTH} levels`;
+      throw malformed(`The body is ${message}`, [{ field: item.path.split('.')[0]!, message }]);
+    }
+    for (const [key, value] of Object.entries(item.value)) {
+      const path = item.path ? `${item.path}.${key}` : key;
+      if (!Array.isArray(item.value) && FORBIDDEN_KEYS.has(key))
+        errors.push({ field: path, message: 'remove this key: its name is reserved' });
+      if (key.includes('\0') || (typeof value === 'string' && value.includes('\0')))
+        throw malformed('The body has a NUL character');
+      if (typeof value === 'object' && value !== null) open.push({ value, path, depth: item.depth + 1 });
+    }
+  }
+  if (errors.length > 0) throw validationError(errors.slice(0, 20));
+}

@@ -1,0 +1,177 @@
+import type { Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { Module, type DynamicModule, type INestApplication, type Provider } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import express, { type ErrorRequestHandler, type Request } from 'express';
+import { messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
+import { createLogger, metricsModule, NestLogger, type Logger } from '#libs/telemetry';
+import { bounded, loadConfig, str, type Env } from './config.js';
+import { HealthModule, Readiness } from './health.js';
+import { jsonBody } from './json-body.js';
+import { ProblemFilter, type ErrorBody } from './problem.filter.js';
+import { RequestValidationPipe } from './validation.js';
+
+/** Injection token of the service's `Logger`. */
+export const LOGGER = Symbol('Logger');
+
+/** What a service is made of; the chassis adds health, metrics, problems, validation, limits, documentation and drain. */
+export interface ServiceDefinition {
+  name: string;
+  description: string;
+  /** The service's modules. */
+  imports: NonNullable<DynamicModule['imports']>;
+  providers?: Provider[];
+  controllers?: NonNullable<DynamicModule['controllers']>;
+  /** Bytes of a request body after decompression. Default 1 MiB. */
+  maxBodyBytes?: number;
+  errorBody?: ErrorBody;
+  /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
+  explainBodyError?: (error: unknown, request: Request) => unknown;
+}
+
+/** A service as its app exports it: made from environment variables and nothing else. */
+export type ServiceFactory = (env: Env) => ServiceDefinition;
+
+export interface RunningService {
+  name: string;
+  /** Where it listens, e.g. `http://127.0.0.1:8090`. */
+  url: string;
+  app: INestApplication;
+  /** Drains and stops; safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** Variables that every service reads. */
+const CHASSIS_CONFIG = {
+  PORT: bounded(0, 65_535)({ default: 8080, desc: 'HTTP port; 0 takes a free one' }),
+  HOST: str({ default: '0.0.0.0', desc: 'Address to listen on' }),
+  LOG_LEVEL: str({
+    default: 'info',
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+  }),
+  BODY_TIMEOUT_MS: bounded(
+    100,
+    600_000,
+  )({ default: 10_000, desc: 'Time in which a request body has to arrive' }),
+};
+
+@Module({})
+class ServiceModule {}
+
+/** Starts a service from `env`. @throws TerminalError `configuration` naming every wrong variable. */
+export async function startService(factory: ServiceFactory, env: Env = process.env): Promise<RunningService> {
+  const config = loadConfig(env, CHASSIS_CONFIG);
+  const definition = factory(env);
+  const logger = createLogger(definition.name, config.LOG_LEVEL);
+  const app = await NestFactory.create(rootModule(definition, logger), new ExpressAdapter(express()), {
+    logger: new NestLogger(logger),
+    bodyParser: false,
+    forceCloseConnections: true,
+    abortOnError: false,
+  });
+  app.getHttpAdapter().getInstance().disable('x-powered-by');
+  app.getHttpAdapter().getInstance().set('query parser', 'simple');
+  app.use(jsonBody({ maxBytes: definition.maxBodyBytes ?? 1_048_576, timeoutMs: config.BODY_TIMEOUT_MS }));
+  app.use(bodyErrors(definition));
+  app.useGlobalPipes(new RequestValidationPipe());
+  app.useGlobalFilters(new ProblemFilter(logger, definition.errorBody));
+  serveDocs(app, definition);
+  const server = app.getHttpServer() as Server;
+  server.headersTimeout = config.BODY_TIMEOUT_MS;
+  server.requestTimeout = config.BODY_TIMEOUT_MS * 2;
+  server.on('clientError', answerClientError);
+  await app.listen(config.PORT, config.HOST);
+  const { port } = server.address() as AddressInfo;
+  const url = `http://${config.HOST === '0.0.0.0' ? '127.0.0.1' : config.HOST}:${port}`;
+  logger.info({ url }, 'service started');
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    app.get(Readiness).drain();
+    return (stopping ??= app.close());
+  };
+  return { name: definition.name, url, app, stop };
+}
+
+function bodyErrors({ explainBodyError }: ServiceDefinition): ErrorRequestHandler {
+  return (error: unknown, request, _response, next) =>
+    next(explainBodyError ? explainBodyError(error, request) : error);
+}
+
+function rootModule(definition: ServiceDefinition, logger: Logger): DynamicModule {
+  return {
+    module: ServiceModule,
+    imports: [loggerModule(logger), HealthModule.register(), metricsModule(), ...definition.imports],
+    providers: definition.providers,
+    controllers: definition.controllers,
+  };
+}
+
+@Module({})
+class LoggerModule {}
+
+function loggerModule(logger: Logger): DynamicModule {
+  return {
+    module: LoggerModule,
+    global: true,
+    providers: [{ provide: LOGGER, useValue: logger }],
+    exports: [LOGGER],
+  };
+}
+
+function serveDocs(app: INestApplication, { name, description }: ServiceDefinition): void {
+  const builder = new DocumentBuilder()
+    .setTitle(name)
+    .setDescription(description)
+    .addBearerAuth()
+    .setVersion('1');
+  SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, builder.build()));
+}
+
+const CLIENT_ERRORS: Record<string, [number, string, string]> = {
+  HPE_HEADER_OVERFLOW: [431, 'headers-too-large', 'The request headers are too large'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'request-timeout', 'The request did not arrive in time'],
+};
+
+/** Errors below Express: the request never became one, so the answer is written by hand. */
+function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return;
+  const [status, code, detail] = CLIENT_ERRORS[error.code ?? ''] ?? [
+    400,
+    'malformed-request',
+    'This is not a valid HTTP request',
+  ];
+  const body = JSON.stringify(problemOf(new TerminalError(code, detail, { status })));
+  socket.end(
+    `HTTP/1.1 ${status} ${code}\r\ncontent-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+/** A service's `main.ts`: starts it, drains on SIGTERM and SIGINT, exits 1 with the reason when it cannot start. */
+export async function runService(factory: ServiceFactory): Promise<void> {
+  try {
+    const service = await startService(factory);
+    stopOnSignal(() => service.stop());
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`);
+    process.exit(1);
+  }
+}
+
+/** One handler for the whole process: the first signal drains, a second one ends it at once. */
+export function stopOnSignal(stop: () => Promise<void>): void {
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      if (stopping) process.exit(130);
+      stopping = true;
+      stop().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          process.stderr.write(`${messageOf(error)}\n`);
+          process.exit(1);
+        },
+      );
+    });
+}

@@ -1,0 +1,6 @@
+export * from './errors.js';
+export * from './journal.js';
+export * from './ports.js';
+export * from './problem.js';
+export * from './task.js';
+export * from './tool.js';

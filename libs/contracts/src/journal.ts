@@ -1,0 +1,57 @@
+import type { AgentResult } from './task.js';
+import type { ToolOutcome } from './tool.js';
+
+/** A tool call as the model wrote it; `arguments` is its raw text, not yet known to be JSON. */
+export interface ModelToolCall {
+  id: string;
+  name: string;
+  arguments: string;
+}
+
+export type FinishReason = 'stop' | 'tool_calls' | 'length' | 'content_filter';
+
+export interface TokenUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+}
+
+/** A model's reply. `pinned` (first reply only) fixes the tool versions for the rest of the run. */
+export interface ModelEntry {
+  kind: 'model';
+  content: string | null;
+  tool_calls: ModelToolCall[];
+  finish_reason: FinishReason;
+  usage: TokenUsage;
+  model: string;
+  duration_ms: number;
+  pinned?: Record<string, string>;
+}
+
+/** The results of all calls of the preceding model entry, in the order of the calls. */
+export interface ToolsEntry {
+  kind: 'tools';
+  results: Array<{ call_id: string; name: string; duration_ms: number; outcome: ToolOutcome }>;
+}
+
+/** The terminal entry; nothing follows it. */
+export interface FinishEntry {
+  kind: 'finish';
+  result: AgentResult;
+  error_detail: string | null;
+}
+
+export type EntryBody = ModelEntry | ToolsEntry | FinishEntry;
+
+/** One line of a run's append-only history. `seq` starts at 1 and has no gaps; it is the SSE event id. */
+export interface JournalEntry {
+  seq: number;
+  at: string;
+  body: EntryBody;
+}
+
+/** Transient news of a run, not journalled: lost with Redis, without harm. */
+export interface LiveDelta {
+  kind: 'delta' | 'model_started' | 'tool_started';
+  /** Model text for `delta`; the model's or tool's name otherwise. */
+  text: string;
+}
