@@ -1,0 +1,51 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { RetryableError } from '#libs/contracts';
+import { AGENT, type Agent } from './agent.js';
+import { TaskRepository } from './store/task.repository.js';
+
+const REFRESH_MS = 500;
+const RETRY_AFTER_SECONDS = 5;
+
+/**
+ * Refuses what would wait too long: at most `MAX_BACKLOG` waiting tasks per agent and tenant. Counted in Postgres at most twice a
+ * second and by this process in between, so several instances together may exceed it by what they accept in half a second.
+ */
+@Injectable()
+export class Backlog {
+  private waiting = new Map<string, number>();
+  private countedAt = 0;
+  private counting?: Promise<void>;
+
+  constructor(
+    @Inject(AGENT) private readonly agent: Agent,
+    @Inject(TaskRepository) private readonly tasks: TaskRepository,
+  ) {}
+
+  /** @throws RetryableError `backlog-full` (429) with RateLimit headers */
+  async admit(tenant: string): Promise<void> {
+    if (performance.now() - this.countedAt > REFRESH_MS) await (this.counting ??= this.count());
+    const limit = this.agent.config.MAX_BACKLOG;
+    if ((this.waiting.get(tenant) ?? 0) < limit) return;
+    throw new RetryableError('backlog-full', `${limit} tasks are waiting already; try again later`, {
+      status: 429,
+      retryAfterMs: RETRY_AFTER_SECONDS * 1000,
+      headers: {
+        'ratelimit-policy': `"backlog";q=${limit}`,
+        ratelimit: `"backlog";r=0;t=${RETRY_AFTER_SECONDS}`,
+      },
+    });
+  }
+
+  accepted(tenant: string): void {
+    this.waiting.set(tenant, (this.waiting.get(tenant) ?? 0) + 1);
+  }
+
+  private async count(): Promise<void> {
+    try {
+      this.waiting = await this.tasks.backlog(this.agent.definition.id);
+      this.countedAt = performance.now();
+    } finally {
+      this.counting = undefined;
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import { internalSecret } from '#libs/auth';
+import { bounded, loadConfig, str, url, type Env } from '#libs/chassis';
+import { LLM_CONFIG } from '#libs/llm';
+
+/** What an agent service reads from its environment, besides the chassis' and the model's variables. */
+export function agentConfig(env: Env) {
+  return loadConfig(env, {
+    ...LLM_CONFIG,
+    DATABASE_URL: str({ desc: 'Postgres of the schema `agents`' }),
+    DATABASE_POOL: bounded(2, 100)({ default: 8, desc: 'Connections to Postgres' }),
+    REDIS_URL: str({ desc: 'Redis of the queue and the live events' }),
+    TOOL_REGISTRY_URL: url({ desc: 'Base URL of the tool registry' }),
+    BATON_INTERNAL_SECRET: internalSecret({ desc: 'Shared secret of the internal tokens' }),
+    ALLOWED_CALLERS: str({
+      default: 'orchestrator,supervisor,gateway',
+      desc: 'Callers whose tokens are accepted, separated by commas',
+    }),
+    WORKER_CONCURRENCY: bounded(1, 10_000)({ default: 500, desc: 'Tasks in flight in this process' }),
+    LEASE_MS: bounded(
+      300,
+      600_000,
+    )({ default: 15_000, desc: 'A worker that is silent for so long loses its tasks' }),
+    RECONCILE_MS: bounded(50, 60_000)({ default: 2000, desc: 'Pause between two looks for lost tasks' }),
+    LOST_AFTER_MS: bounded(
+      100,
+      600_000,
+    )({ default: 8000, desc: 'Age from which a waiting task is looked up in Redis' }),
+    TASK_TIMEOUT_MS: bounded(
+      1000,
+      86_400_000,
+    )({ default: 900_000, desc: 'Deadline of a task from its acceptance' }),
+    MODEL_TIMEOUT_MS: bounded(100, 3_600_000)({ default: 120_000, desc: 'Longest single model call' }),
+    MAX_BACKLOG: bounded(
+      1,
+      1_000_000,
+    )({ default: 10_000, desc: 'Waiting tasks per tenant; more are refused with 429' }),
+    RETENTION_DAYS: bounded(1, 3650)({ default: 30, desc: 'Age at which ended tasks are deleted' }),
+  });
+}
+
+export type AgentConfig = ReturnType<typeof agentConfig>;

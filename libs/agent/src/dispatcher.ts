@@ -1,0 +1,38 @@
+import { getQueueToken } from '@nestjs/bullmq';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Queue } from 'bullmq';
+import { failpoint } from '#libs/chassis';
+import { Batcher } from '#libs/database';
+import { RedisConnections, WorkQueue, type Dispatch } from '#libs/messaging';
+import { shortName } from './definition.js';
+
+export const queueName = (agentId: string): string => `agent.run.${shortName(agentId)}`;
+
+/** Injection token of the agent's BullMQ queue under a fixed name. */
+export const RUN_QUEUE = Symbol('RunQueue');
+export const runQueueProvider = (agentId: string) => ({
+  provide: RUN_QUEUE,
+  useExisting: getQueueToken(queueName(agentId)),
+});
+
+/** Tells the queue of dispatches that are committed in the outbox. */
+@Injectable()
+export class Dispatcher {
+  readonly queue: WorkQueue;
+  private readonly adds: Batcher<Dispatch, void>;
+
+  constructor(@Inject(RUN_QUEUE) queue: Queue, @Inject(RedisConnections) redis: RedisConnections) {
+    this.queue = new WorkQueue(queue, redis.commands);
+    this.adds = new Batcher(async (dispatches) => {
+      await this.queue.add(dispatches);
+      return dispatches.map(() => undefined);
+    });
+  }
+
+  /** At once and best effort: what fails here is in the outbox, and the relay takes it. */
+  tell(dispatch: Dispatch): void {
+    failpoint('dispatch.before-add')
+      .then(() => this.adds.add(dispatch))
+      .catch(() => undefined);
+  }
+}

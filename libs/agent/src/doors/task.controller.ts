@@ -1,0 +1,199 @@
+import {
+  Body,
+  Controller,
+  Get,
+  Headers,
+  HttpCode,
+  Inject,
+  Param,
+  Post,
+  Query,
+  Req,
+  Res,
+  type PipeTransform,
+} from '@nestjs/common';
+import { ApiBearerAuth, ApiHeader, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Request, Response } from 'express';
+import {
+  isTerminal,
+  TASK_LIMITS,
+  TerminalError,
+  validationError,
+  type AgentCard,
+  type AgentTask,
+  type TaskPage,
+  type TaskView,
+} from '#libs/contracts';
+import { Caller, type Principal } from '#libs/auth';
+import { LLM, type Llm } from '#libs/llm';
+import { AGENT, type Agent } from '../agent.js';
+import { Canceller } from '../canceller.js';
+import { shortName } from '../definition.js';
+import { TaskFeed } from '../feed.js';
+import { Intake } from '../intake.js';
+import { TaskRepository, type Scope } from '../store/task.repository.js';
+import { sendEvents } from './events.js';
+import { ListTasksDto, SubmitTaskDto } from './task.dto.js';
+
+/** `POST /run` answers with the result if the task ends within this time. */
+const RUN_WAIT_MS = 30_000;
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+class TaskId implements PipeTransform<string> {
+  transform(value: string): string {
+    if (!UUID.test(value)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
+    return value.toLowerCase();
+  }
+}
+
+/** The REST door: translates to an `AgentTask` and back, nothing more. */
+@ApiTags('tasks')
+@ApiBearerAuth()
+@Controller()
+export class TaskController {
+  constructor(
+    @Inject(AGENT) private readonly agent: Agent,
+    @Inject(Intake) private readonly intake: Intake,
+    @Inject(TaskRepository) private readonly tasks: TaskRepository,
+    @Inject(TaskFeed) private readonly feed: TaskFeed,
+    @Inject(Canceller) private readonly canceller: Canceller,
+    @Inject(LLM) private readonly llm: Llm,
+  ) {}
+
+  @Get('agent')
+  @ApiOperation({ summary: 'What this agent is and which model answers' })
+  card(): AgentCard {
+    const { id, description, tools, limits } = this.agent.definition;
+    const { model, scripted } = this.llm.state();
+    return {
+      id,
+      name: shortName(id),
+      description,
+      tools,
+      limits: { max_steps: limits.maxSteps, token_budget: limits.tokenBudget },
+      model,
+      scripted,
+    };
+  }
+
+  @Post('run')
+  @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
+  @ApiHeader({ name: 'Idempotency-Key', required: false })
+  async run(
+    @Body() body: SubmitTaskDto,
+    @Headers() headers: Record<string, string | undefined>,
+    @Caller() caller: Principal,
+    @Req() request: Request,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TaskView> {
+    const { taskId } = await this.intake.accept(this.toTask(body, headers, caller));
+    response.location(`/tasks/${taskId}`);
+    const gone = new AbortController();
+    request.once('close', () => gone.abort());
+    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal);
+    response.status(ended ? 200 : 202);
+    return this.find(taskId, caller);
+  }
+
+  @Post('tasks')
+  @HttpCode(202)
+  @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
+  @ApiHeader({ name: 'Idempotency-Key', required: false })
+  async submit(
+    @Body() body: SubmitTaskDto,
+    @Headers() headers: Record<string, string | undefined>,
+    @Caller() caller: Principal,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<{ task_id: string; status: string }> {
+    const { taskId, status } = await this.intake.accept(this.toTask(body, headers, caller));
+    response.location(`/tasks/${taskId}`);
+    return { task_id: taskId, status };
+  }
+
+  @Get('tasks')
+  @ApiOperation({ summary: 'Tasks, newest first' })
+  async list(@Query() query: ListTasksDto, @Caller() caller: Principal): Promise<TaskPage> {
+    const { tasks, next } = await this.tasks.list(this.scope(caller), {
+      status: query.status,
+      sessionId: query.session_id,
+      before: query.cursor,
+      limit: query.limit ?? 20,
+    });
+    return { tasks, next_cursor: next };
+  }
+
+  @Get('tasks/:task_id')
+  @ApiOperation({ summary: 'Status and result' })
+  get(@Param('task_id', TaskId) taskId: string, @Caller() caller: Principal): Promise<TaskView> {
+    return this.find(taskId, caller);
+  }
+
+  @Get('tasks/:task_id/events')
+  @ApiOperation({
+    summary: 'Server-sent events: every journal entry (id = its sequence), then live entries and deltas',
+  })
+  @ApiHeader({ name: 'Last-Event-ID', required: false })
+  async events(
+    @Param('task_id', TaskId) taskId: string,
+    @Headers('last-event-id') lastEventId: string | undefined,
+    @Caller() caller: Principal,
+    @Res() response: Response,
+  ): Promise<void> {
+    const after = Number(lastEventId ?? 0);
+    if (!Number.isInteger(after) || after < 0 || after > 1_000_000)
+      throw validationError([
+        { field: 'Last-Event-ID', message: 'Last-Event-ID must be the id of an event' },
+      ]);
+    const { status } = await this.find(taskId, caller);
+    await sendEvents(response, (signal) => this.feed.watch(taskId, after, isTerminal(status), signal));
+  }
+
+  @Post('tasks/:task_id/cancel')
+  @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })
+  async cancel(
+    @Param('task_id', TaskId) taskId: string,
+    @Caller() caller: Principal,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TaskView> {
+    const view = await this.canceller.cancel(taskId, this.scope(caller));
+    response.status(view.status === 'cancelled' ? 200 : 202);
+    return view;
+  }
+
+  private async find(taskId: string, caller: Principal): Promise<TaskView> {
+    const view = await this.tasks.find(taskId, this.scope(caller));
+    if (!view) throw new TerminalError('task-not-found', 'There is no such task', { status: 404 });
+    return view;
+  }
+
+  private scope({ tenant, userId }: Principal): Scope {
+    return { agentId: this.agent.definition.id, tenant, userId };
+  }
+
+  private toTask(
+    body: SubmitTaskDto,
+    headers: Record<string, string | undefined>,
+    { tenant, userId }: Principal,
+  ): AgentTask {
+    const { limits } = this.agent.definition;
+    return {
+      tenant,
+      userId,
+      sessionId: body.session_id ?? null,
+      prompt: body.prompt.toWellFormed(),
+      metadata: body.metadata ?? {},
+      maxSteps: body.max_steps ?? limits.maxSteps,
+      tokenBudget: body.token_budget ?? limits.tokenBudget,
+      idempotencyKey: idempotencyKeyOf(headers['idempotency-key']),
+      traceparent: headers['traceparent'] ?? null,
+    };
+  }
+}
+
+function idempotencyKeyOf(header: string | undefined): string | null {
+  if (header === undefined) return null;
+  if (header.length <= TASK_LIMITS.idempotencyKeyChars && /^[\x21-\x7e]+$/.test(header)) return header;
+  const message = `Idempotency-Key must be 1 to ${TASK_LIMITS.idempotencyKeyChars} visible ASCII characters`;
+  throw validationError([{ field: 'Idempotency-Key', message }]);
+}

@@ -1,0 +1,2 @@
+export { defineAgent, promptFile, type AgentDefinition } from './definition.js';
+export { agentService, startAgent } from './start-agent.js';

@@ -1,0 +1,117 @@
+import {
+  Inject,
+  Injectable,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { failpoint, LOGGER } from '#libs/chassis';
+import { messageOf } from '#libs/contracts';
+import type { Dispatch } from '#libs/messaging';
+import type { Logger } from '#libs/telemetry';
+import { AGENT, type Agent } from './agent.js';
+import { Dispatcher } from './dispatcher.js';
+import { DispatchRepository } from './store/dispatch.repository.js';
+import { TaskRepository } from './store/task.repository.js';
+
+const BATCH = 500;
+const PRUNE_EVERY_MS = 600_000;
+const PRUNE_BATCH = 200;
+
+/**
+ * Makes Redis agree with Postgres, for ever: relays what the queue was not told of, dispatches tasks anew whose worker died or
+ * whose job is gone, deletes what is past its retention. Any number of instances may run it.
+ */
+@Injectable()
+export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private timer?: NodeJS.Timeout;
+  private working: Promise<void> = Promise.resolve();
+  private stopped = false;
+  private lookedUpTo = '0';
+  private prunedAt = 0;
+
+  constructor(
+    @Inject(AGENT) private readonly agent: Agent,
+    @Inject(DispatchRepository) private readonly dispatches: DispatchRepository,
+    @Inject(TaskRepository) private readonly tasks: TaskRepository,
+    @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => {
+      this.working = this.sweep().finally(() => this.schedule());
+    }, this.agent.config.RECONCILE_MS);
+  }
+
+  /** One round; failures are logged and left to the next. */
+  async sweep(): Promise<void> {
+    for (const step of [
+      () => this.redispatchExpired(),
+      () => this.redispatchLost(),
+      () => this.relay(),
+      () => this.prune(),
+    ]) {
+      if (this.stopped) return;
+      await step().catch((error: unknown) => this.logger.warn({ err: messageOf(error) }, 'reconciler'));
+    }
+  }
+
+  private async relay(): Promise<void> {
+    const { id } = this.agent.definition;
+    const tell = async (dispatches: Dispatch[]) => {
+      await this.dispatcher.queue.add(dispatches);
+      await failpoint('relay.after-add');
+    };
+    while (!this.stopped && (await this.dispatches.relay(id, BATCH, tell)) === BATCH);
+  }
+
+  private async redispatchExpired(): Promise<void> {
+    const again = await this.dispatches.redispatchExpired(
+      this.agent.definition.id,
+      this.agent.config.LEASE_MS,
+      BATCH,
+    );
+    this.tell(again, 'lease ran out');
+  }
+
+  /** Looks for the jobs of waiting tasks, a batch after the other, and starts over at the end. */
+  private async redispatchLost(): Promise<void> {
+    const { id } = this.agent.definition;
+    for (;;) {
+      const waiting = await this.dispatches.waiting(
+        id,
+        this.agent.config.LOST_AFTER_MS,
+        this.lookedUpTo,
+        BATCH,
+      );
+      const lost = waiting.length > 0 ? await this.dispatcher.queue.missing(waiting) : [];
+      if (lost.length > 0) this.tell(await this.dispatches.redispatchLost(lost), 'job lost');
+      this.lookedUpTo = waiting.length === BATCH ? waiting.at(-1)!.acceptedNo : '0';
+      // Where one batch has lost jobs the next ones have, too: Redis was emptied.
+      if (this.stopped || lost.length === 0 || waiting.length < BATCH) return;
+    }
+  }
+
+  private tell(dispatches: Dispatch[], cause: string): void {
+    for (const dispatch of dispatches) this.dispatcher.tell(dispatch);
+    if (dispatches.length > 0) this.logger.warn({ tasks: dispatches.length, cause }, 'dispatched again');
+  }
+
+  private async prune(): Promise<void> {
+    if (performance.now() - this.prunedAt < PRUNE_EVERY_MS) return;
+    const { definition, config } = this.agent;
+    if ((await this.tasks.prune(definition.id, config.RETENTION_DAYS, PRUNE_BATCH)) < PRUNE_BATCH)
+      this.prunedAt = performance.now();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.working;
+  }
+}

@@ -1,0 +1,316 @@
+import { Inject, Injectable } from '@nestjs/common';
+import {
+  BatonError,
+  messageOf,
+  RetryableError,
+  type AgentResult,
+  type EntryBody,
+  type FinishEntry,
+  type ModelEntry,
+  type ToolsEntry,
+} from '#libs/contracts';
+import { failpoint, LOGGER } from '#libs/chassis';
+import { LLM, type Llm, type ToolSpec } from '#libs/llm';
+import type { Logger } from '#libs/telemetry';
+import { ToolClient } from '#libs/tools';
+import { AGENT, type Agent } from './agent.js';
+import { DeltaStream } from './delta-stream.js';
+import { Dispatcher } from './dispatcher.js';
+import { TaskFeed } from './feed.js';
+import { Stopped, type Lease } from './lease.js';
+import { buildMessages, estimateTokens } from './loop/context.js';
+import { backoff, callModel, pause } from './loop/model-call.js';
+import { bestOutput, next, type Ending } from './loop/next.js';
+import { apply, replay, type RunState } from './loop/state.js';
+import { makeCalls, type Pinned } from './loop/tool-calls.js';
+import { RunMetrics } from './run-metrics.js';
+import { RunRepository } from './store/run.repository.js';
+
+/** P13: a task whose workers died so often in a row without adding an entry is quarantined. */
+const MAX_CRASHES = 3;
+
+/** Runs one claimed task to its end: replay, then plan → act → observe, journal before act. */
+@Injectable()
+export class Runner {
+  constructor(
+    @Inject(AGENT) private readonly agent: Agent,
+    @Inject(LLM) private readonly llm: Llm,
+    @Inject(ToolClient) private readonly tools: ToolClient,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(TaskFeed) private readonly feed: TaskFeed,
+    @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
+    @Inject(RunMetrics) private readonly metrics: RunMetrics,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /** Resolves when the task has ended or is no longer this worker's; never rejects. */
+  async run(lease: Lease): Promise<void> {
+    const run = new Run(lease);
+    const deadline = setTimeout(() => lease.stop('deadline'), lease.remainingMs());
+    try {
+      if (lease.task.resumed) {
+        const entries = await lease.persist(() => this.runs.entries(lease.task.id));
+        run.state = replay(entries.map(({ body }) => body));
+      }
+      const obstacle = obstacleOf(lease);
+      await (obstacle ? this.end(run, [], obstacle) : this.loop(run));
+    } catch (error) {
+      await this.endAfter(error, run);
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  private async loop(run: Run): Promise<void> {
+    const { task } = run.lease;
+    for (;;) {
+      const specs = await this.specs(run);
+      const messages = () => buildMessages(this.agent.definition.systemPrompt, task.prompt, run.state);
+      const action = next(run.state, task, () => estimateTokens(messages(), specs));
+      run.lease.signal.throwIfAborted();
+      switch (action.do) {
+        case 'model': {
+          const reply = await this.askModel(run, {
+            messages: messages(),
+            tools: specs,
+            maxTokens: action.maxTokens,
+          });
+          const after = next(apply(run.state, reply), task, () => 0);
+          // The last reply and the result are one commit.
+          if (after.do === 'finish') return this.end(run, [reply], after.ending);
+          await this.append(run, reply);
+          break;
+        }
+        case 'tools': {
+          const results = await makeCalls(
+            this.tools,
+            action.calls,
+            run.state.turns.length,
+            run.pinned(),
+            run.lease,
+          );
+          this.countCalls(results, run.pinned());
+          await this.append(run, { kind: 'tools', results });
+          break;
+        }
+        case 'finish':
+          return this.end(run, [], action.ending);
+        case 'nothing':
+          return;
+      }
+    }
+  }
+
+  private async askModel(
+    run: Run,
+    request: { messages: ReturnType<typeof buildMessages>; tools: ToolSpec[]; maxTokens: number },
+  ): Promise<ModelEntry> {
+    const { lease } = run;
+    const deltas = new DeltaStream((text) =>
+      this.feed.announce(lease.task.id, { delta: { kind: 'delta', text } }),
+    );
+    const started = performance.now();
+    try {
+      const reply = await callModel(
+        this.llm,
+        {
+          ...request,
+          timeoutMs: this.agent.config.MODEL_TIMEOUT_MS,
+          onDelta: (text) => deltas.push(text),
+          traceparent: lease.task.traceparent,
+        },
+        lease,
+      );
+      this.metrics.modelReplied(this.agent.definition.id, reply.usage);
+      return {
+        kind: 'model',
+        content: reply.content,
+        tool_calls: reply.toolCalls,
+        finish_reason: reply.finishReason,
+        usage: reply.usage,
+        model: reply.model,
+        duration_ms: Math.round(performance.now() - started),
+        ...(run.state.turns.length === 0 ? { pinned: run.pinned() } : {}),
+      };
+    } finally {
+      deltas.close();
+    }
+  }
+
+  /** The tools that the registry offers this agent, asked for once per claim. */
+  private async specs(run: Run): Promise<ToolSpec[]> {
+    for (let attempt = 1; !run.specs; attempt += 1) {
+      try {
+        const offered = await this.tools.list(run.lease.task, run.lease.signal);
+        run.offer(offered.filter(({ name }) => this.agent.definition.tools.includes(name)));
+      } catch (error) {
+        run.lease.signal.throwIfAborted();
+        if (!(error instanceof RetryableError)) throw error;
+        await pause(backoff(attempt), run.lease.signal);
+      }
+    }
+    return run.specs;
+  }
+
+  private async append(run: Run, body: EntryBody): Promise<void> {
+    const { lease } = run;
+    const { id: taskId, epoch } = lease.task;
+    const seq = run.state.seq + 1;
+    await failpoint('run.before-journal');
+    const written = await lease.persist(() => this.runs.append({ taskId, epoch, seq, body }));
+    if (written.fenced) return this.lost(lease);
+    await failpoint('run.after-journal');
+    run.state = apply(run.state, body);
+    this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
+    if (written.cancelRequested) lease.stop('cancelled');
+  }
+
+  /** The final transaction. `last` are entries that were not yet journalled. */
+  private async end(run: Run, last: EntryBody[], ending: Ending): Promise<void> {
+    const { lease } = run;
+    const { id: taskId, epoch } = lease.task;
+    const state = last.reduce(apply, run.state);
+    const finish = finishEntry(taskId, state, ending, lease.elapsedMs());
+    const entries = [...last, finish].map((body, i) => ({ seq: run.state.seq + 1 + i, body }));
+    await failpoint('run.before-finish');
+    const written = await lease.persist(() =>
+      this.runs.finish({ taskId, epoch, entries, ...resultColumns(finish) }),
+    );
+    if (written.fenced) return this.lost(lease);
+    await failpoint('run.after-finish');
+    for (const { seq, body } of entries) this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
+    if (written.next) this.dispatcher.tell(written.next);
+    this.metrics.ended(this.agent.definition.id, finish.result);
+    const { status, error, steps_used, tokens_used, tool_calls, duration_ms } = finish.result;
+    this.logger.info(
+      { task_id: taskId, epoch, status, error, steps_used, tokens_used, tool_calls, duration_ms },
+      'agent.task.ended',
+    );
+  }
+
+  private async endAfter(error: unknown, run: Run): Promise<void> {
+    const reason = error instanceof Stopped ? error.reason : null;
+    const { id: task_id, epoch } = run.lease.task;
+    if (reason === 'lease_lost' || reason === 'handed_over') {
+      this.logger.info({ task_id, epoch, reason }, 'agent.task.left');
+      return;
+    }
+    try {
+      await this.end(run, [], endingAfter(error, reason, run.state));
+    } catch (failure) {
+      // Nothing is lost: the lease runs out and another worker goes on from the journal.
+      this.logger.error(
+        { task_id, epoch, err: messageOf(failure), stack: (failure as Error)?.stack },
+        'agent.task.not-ended',
+      );
+    }
+    if (!reason)
+      this.logger.warn(
+        {
+          task_id,
+          epoch,
+          err: messageOf(error),
+          stack: error instanceof BatonError ? undefined : (error as Error)?.stack,
+        },
+        'agent.task.failed',
+      );
+  }
+
+  private lost(lease: Lease): never {
+    lease.stop('lease_lost');
+    throw new Stopped('lease_lost');
+  }
+
+  private countCalls(results: ToolsEntry['results'], pinned: Pinned): void {
+    for (const { name, outcome } of results)
+      this.metrics.toolCalled(this.agent.definition.id, name, Object.hasOwn(pinned, name), outcome.ok);
+  }
+}
+
+/** What one claim of a task knows. */
+class Run {
+  state: RunState = replay([]);
+  specs?: ToolSpec[];
+  private offered: Pinned = {};
+
+  constructor(readonly lease: Lease) {}
+
+  offer(tools: Array<ToolSpec & { version: string }>): void {
+    this.specs = tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
+    this.offered = Object.fromEntries(tools.map(({ name, version }) => [name, version]));
+  }
+
+  /** Versions are fixed by the first reply; until there is one, by what the registry offers. */
+  pinned(): Pinned {
+    return this.state.turns[0]?.reply.pinned ?? this.offered;
+  }
+}
+
+/** Why a claimed task must not run at all. */
+function obstacleOf({ task, signal }: Lease): Ending | null {
+  if (task.cancelRequested) return endingAfter(null, 'cancelled', replay([]));
+  if (task.crashes > MAX_CRASHES)
+    return {
+      status: 'failed',
+      output: null,
+      error: 'poison',
+      detail: `Its worker died ${task.crashes} times in a row at the same place`,
+    };
+  if (task.remainingMs <= 0 || signal.aborted) return endingAfter(null, 'deadline', replay([]));
+  return null;
+}
+
+function endingAfter(error: unknown, reason: Stopped['reason'] | null, state: RunState): Ending {
+  const output = bestOutput(state);
+  if (reason === 'cancelled')
+    return { status: 'cancelled', output, error: 'cancelled', detail: 'Cancelled on request' };
+  if (reason === 'deadline')
+    return {
+      status: 'failed',
+      output,
+      error: 'deadline_exceeded',
+      detail: 'The task did not end before its deadline',
+    };
+  if (error instanceof BatonError)
+    return { status: 'failed', output, error: error.code, detail: error.message };
+  return {
+    status: 'failed',
+    output,
+    error: 'internal',
+    detail: 'Something went wrong; the log has the details',
+  };
+}
+
+/** The terminal entry of a run that ends in `state`. */
+export function finishEntry(
+  taskId: string,
+  state: RunState,
+  ending: Ending,
+  durationMs: number,
+): FinishEntry {
+  const result: AgentResult = {
+    task_id: taskId,
+    status: ending.status,
+    output: ending.output,
+    error: ending.error,
+    steps_used: state.turns.length,
+    tokens_used: state.tokensUsed,
+    tool_calls: state.toolCalls,
+    duration_ms: durationMs,
+  };
+  return { kind: 'finish', result, error_detail: ending.detail };
+}
+
+/** The same result as the columns of the final write. */
+export function resultColumns({ result, error_detail }: FinishEntry) {
+  return {
+    status: result.status,
+    output: result.output,
+    error: result.error,
+    detail: error_detail,
+    stepsUsed: result.steps_used,
+    tokensUsed: result.tokens_used,
+    toolCalls: result.tool_calls,
+    durationMs: result.duration_ms,
+  };
+}

@@ -1,0 +1,93 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Database } from '#libs/database';
+import type { Dispatch } from '#libs/messaging';
+
+interface Row {
+  task_id: string;
+  dispatch_no: number;
+}
+
+/** Table `agents.outbox`, and the tasks that need another dispatch. */
+@Injectable()
+export class DispatchRepository {
+  constructor(@Inject(Database) private readonly database: Database) {}
+
+  /** Hands due dispatches to `tell` and forgets them when it resolves; two relays never hold the same row. Returns how many. */
+  async relay(
+    agentId: string,
+    limit: number,
+    tell: (dispatches: Dispatch[]) => Promise<void>,
+  ): Promise<number> {
+    return this.database.transaction(async (query) => {
+      const rows = await query<Row>(
+        `delete from agents.outbox where (task_id, dispatch_no) in (
+           select task_id, dispatch_no from agents.outbox where agent_id = $1 and due_at <= now()
+           order by due_at limit $2 for update skip locked)
+         returning task_id, dispatch_no`,
+        [agentId, limit],
+      );
+      if (rows.length > 0) await tell(rows.map(toDispatch));
+      return rows.length;
+    });
+  }
+
+  /** Dispatches tasks anew whose lease ran out; those it dispatched less than `graceMs` ago are left to their queue. */
+  async redispatchExpired(agentId: string, graceMs: number, limit: number): Promise<Dispatch[]> {
+    return this.redispatch(
+      `select id from agents.tasks
+       where agent_id = $1 and status = 'running' and lease_until < now() and dispatched_at < now() - $2 * interval '1 ms'
+       order by id limit $3 for update skip locked`,
+      [agentId, graceMs, limit],
+    );
+  }
+
+  /**
+   * Tasks that wait for a worker for longer than `olderThanMs`: they should have a job in Redis. Those behind an earlier task
+   * of their session have none. Ordered by `accepted_no`, from `after` on.
+   */
+  async waiting(
+    agentId: string,
+    olderThanMs: number,
+    after: string,
+    limit: number,
+  ): Promise<Array<Dispatch & { acceptedNo: string }>> {
+    const rows = await this.database.query<Row & { accepted_no: string }>(
+      `select t.id as task_id, t.dispatch_no, t.accepted_no from agents.tasks t
+       where t.agent_id = $1 and t.status in ('pending', 'running') and t.lease_until is null
+         and t.dispatched_at < now() - $2 * interval '1 ms' and t.accepted_no > $3
+         and not exists (
+           select 1 from agents.tasks e
+           where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
+             and e.status in ('pending', 'running') and e.accepted_no < t.accepted_no)
+       order by t.accepted_no limit $4`,
+      [agentId, olderThanMs, after, limit],
+    );
+    return rows.map((row) => ({ ...toDispatch(row), acceptedNo: row.accepted_no }));
+  }
+
+  /** Dispatches those of `lost` anew that nobody has dispatched or claimed since. */
+  async redispatchLost(lost: Dispatch[]): Promise<Dispatch[]> {
+    return this.redispatch(
+      `select t.id from agents.tasks t join unnest($1::uuid[], $2::int[]) as l(id, no) on t.id = l.id and t.dispatch_no = l.no
+       where t.status in ('pending', 'running') and t.lease_until is null order by t.id for update of t skip locked`,
+      [lost.map(({ taskId }) => taskId), lost.map(({ dispatchNo }) => dispatchNo)],
+    );
+  }
+
+  private async redispatch(which: string, values: unknown[]): Promise<Dispatch[]> {
+    const rows = await this.database.query<Row>(
+      `with chosen as (${which}), again as (
+         update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now() from chosen where t.id = chosen.id
+         returning t.id as task_id, t.dispatch_no, t.agent_id
+       ), told as (
+         insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
+         select task_id, dispatch_no, agent_id, now() + interval '1 s' from again
+       )
+       select task_id, dispatch_no from again`,
+      values,
+    );
+    return rows.map(toDispatch);
+  }
+}
+
+const toDispatch = (row: Row): Dispatch => ({ taskId: row.task_id, dispatchNo: row.dispatch_no });

@@ -1,0 +1,76 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+export class DurableCore1763900000000 implements MigrationInterface {
+  name = 'DurableCore1763900000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      create table agents.tasks (
+        id uuid primary key,
+        accepted_no bigint generated always as identity,
+        tenant text not null,
+        user_id text,
+        agent_id text not null,
+        session_id text not null,
+        idempotency_key text,
+        request_hash text not null,
+        prompt text not null,
+        metadata json not null,
+        max_steps int not null,
+        token_budget int not null,
+        traceparent text,
+        created_at timestamptz not null default now(),
+        deadline timestamptz not null,
+        status text not null default 'pending'
+          check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
+        cancel_requested boolean not null default false,
+        started_at timestamptz,
+        finished_at timestamptz,
+        epoch int not null default 0,
+        lease_until timestamptz,
+        dispatch_no int not null default 1,
+        dispatched_at timestamptz not null default now(),
+        crashes int not null default 0,
+        crash_seq int not null default 0,
+        output text,
+        error text,
+        error_detail text,
+        steps_used int not null default 0,
+        tokens_used int not null default 0,
+        tool_calls int not null default 0,
+        duration_ms int
+      ) with (fillfactor = 80);
+
+      create unique index tasks_idempotency on agents.tasks (tenant, idempotency_key) where idempotency_key is not null;
+      create index tasks_active on agents.tasks (tenant, agent_id, session_id, accepted_no) where status in ('pending', 'running');
+      -- Two tasks of one session never run at once, whatever two claims see of each other.
+      create unique index tasks_one_per_session on agents.tasks (tenant, agent_id, session_id) where status = 'running';
+      create index tasks_newest on agents.tasks (tenant, agent_id, accepted_no);
+      create index tasks_of_session on agents.tasks (tenant, session_id, accepted_no);
+
+      create table agents.journal (
+        task_id uuid not null,
+        seq int not null,
+        epoch int not null,
+        at timestamptz not null default now(),
+        body json not null,
+        primary key (task_id, seq)
+      );
+
+      create table agents.outbox (
+        task_id uuid not null,
+        dispatch_no int not null,
+        agent_id text not null,
+        due_at timestamptz not null,
+        primary key (task_id, dispatch_no)
+      );
+      create index outbox_due on agents.outbox (agent_id, due_at);
+    `);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('drop table agents.outbox, agents.journal, agents.tasks');
+  }
+}
+
+export const MIGRATIONS = [DurableCore1763900000000];

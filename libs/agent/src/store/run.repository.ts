@@ -1,0 +1,338 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { EntryBody, JournalEntry, TaskStatus } from '#libs/contracts';
+import { Batcher, Database } from '#libs/database';
+import type { Dispatch } from '#libs/messaging';
+
+/** A task under a lease. `epoch` fences every write: whoever claims the task next has a higher one. */
+export interface ClaimedTask {
+  id: string;
+  epoch: number;
+  tenant: string;
+  userId: string | null;
+  sessionId: string;
+  prompt: string;
+  maxSteps: number;
+  tokenBudget: number;
+  traceparent: string | null;
+  /** Milliseconds since its acceptance, by the database's clock. */
+  elapsedMs: number;
+  cancelRequested: boolean;
+  /** How often in a row a worker died on this task without adding an entry. */
+  crashes: number;
+  /** Milliseconds to the deadline, by the database's clock; negative when it has passed. */
+  remainingMs: number;
+  /** False for the first claim: there is no journal to read. */
+  resumed: boolean;
+}
+
+export interface Append {
+  taskId: string;
+  epoch: number;
+  seq: number;
+  body: EntryBody;
+}
+
+export interface Finish {
+  taskId: string;
+  epoch: number;
+  /** Entries that end the journal, `finish` last. */
+  entries: Array<{ seq: number; body: EntryBody }>;
+  status: TaskStatus;
+  output: string | null;
+  error: string | null;
+  detail: string | null;
+  stepsUsed: number;
+  tokensUsed: number;
+  toolCalls: number;
+  durationMs: number;
+}
+
+/** What a write under a lease met: `fenced` when another epoch has the task. */
+export type Fenced = { fenced: true };
+export type Appended = { fenced: false; at: string; cancelRequested: boolean };
+/** `next` is the dispatch of the session's next task. */
+export type Finished = { fenced: false; at: string; next: Dispatch | null };
+
+interface ClaimRow {
+  id: string;
+  epoch: number;
+  tenant: string;
+  user_id: string | null;
+  session_id: string;
+  prompt: string;
+  max_steps: number;
+  token_budget: number;
+  traceparent: string | null;
+  elapsed_ms: number;
+  cancel_requested: boolean;
+  crashes: number;
+  remaining_ms: number;
+}
+
+interface FinishRow {
+  id: string;
+  finished_at: Date;
+  next_id: string | null;
+  next_no: number | null;
+}
+
+const CLAIM = {
+  name: 'runs-claim',
+  // A lease that ran out is a crash unless entries were added since the last one; a released task has no lease.
+  text: `
+    with claimed as (
+      update agents.tasks t set
+        status = 'running', epoch = t.epoch + 1, lease_until = now() + $2 * interval '1 ms', started_at = coalesce(t.started_at, now()),
+        crashes = case when t.lease_until is null then t.crashes when j.seq > t.crash_seq then 1 else t.crashes + 1 end,
+        crash_seq = case when t.lease_until is null then t.crash_seq else j.seq end
+      from unnest($1::uuid[]) as w(id), lateral (select coalesce(max(seq), 0) as seq from agents.journal where task_id = w.id) j
+      where t.id = w.id and t.status in ('pending', 'running') and (t.lease_until is null or t.lease_until < now())
+        and not exists (
+          select 1 from agents.tasks e
+          where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
+            and e.status in ('pending', 'running') and e.accepted_no < t.accepted_no)
+      returning t.*
+    ), told as (
+      delete from agents.outbox where (task_id, dispatch_no) in (
+        select o.task_id, o.dispatch_no from agents.outbox o join claimed on o.task_id = claimed.id for update of o skip locked)
+    )
+    select id, epoch, tenant, user_id, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
+           (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms,
+           (extract(epoch from deadline - now()) * 1000)::float8 as remaining_ms
+    from claimed`,
+};
+
+// The share lock and a claim's update exclude each other: an entry is either seen by the next claim's replay or refused.
+const APPEND = {
+  name: 'runs-append',
+  text: `
+    with held as (
+      select t.id, t.cancel_requested, e.seq, e.epoch, e.body
+      from json_to_recordset($1) as e("taskId" uuid, epoch int, seq int, body json)
+      join agents.tasks t on t.id = e."taskId" and t.epoch = e.epoch and t.status = 'running'
+      order by t.id for share of t
+    ), added as (
+      insert into agents.journal (task_id, seq, epoch, body) select id, seq, epoch, body from held
+      on conflict (task_id, seq) do nothing
+      returning task_id, at
+    )
+    select added.task_id, added.at, held.cancel_requested from added join held on held.id = added.task_id`,
+};
+
+/** The final transaction: result, last entries, and the dispatch of the session's next task. */
+const finishStatement = (name: string, epoch: string, condition: string) => ({
+  name,
+  text: `
+    with ended as (
+      update agents.tasks t set
+        status = f.status, output = f.output, error = f.error, error_detail = f.detail, steps_used = f."stepsUsed",
+        tokens_used = f."tokensUsed", tool_calls = f."toolCalls", duration_ms = f."durationMs", finished_at = now(), lease_until = null,
+        epoch = ${epoch}
+      from json_to_recordset($1) as f("taskId" uuid, epoch int, status text, output text, error text, detail text,
+                                      "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int)
+      where t.id = f."taskId" and t.epoch = f.epoch and ${condition}
+      returning t.id, t.epoch, t.tenant, t.agent_id, t.session_id, t.finished_at
+    ), entries as (
+      insert into agents.journal (task_id, seq, epoch, body)
+      select ended.id, e.seq, ended.epoch, e.body
+      from json_to_recordset($1) as f("taskId" uuid, entries json)
+      join ended on ended.id = f."taskId", lateral json_to_recordset(f.entries) as e(seq int, body json)
+    ), untold as (
+      delete from agents.outbox where task_id in (select id from ended)
+    ), successor as (
+      update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now()
+      from ended, lateral (
+        select s.id from agents.tasks s
+        where s.tenant = ended.tenant and s.agent_id = ended.agent_id and s.session_id = ended.session_id and s.status = 'pending'
+          and s.id <> ended.id
+        order by s.accepted_no limit 1) s
+      where t.id = s.id
+      returning t.id, t.dispatch_no, t.agent_id, ended.id as after
+    ), told as (
+      insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
+      select id, dispatch_no, agent_id, now() + interval '1 s' from successor
+    )
+    select ended.id, ended.finished_at, successor.id as next_id, successor.dispatch_no as next_no
+    from ended left join successor on successor.after = ended.id`,
+});
+
+const FINISH = finishStatement('runs-finish', 't.epoch', `t.status = 'running'`);
+
+/** For a task that no live worker has: the new epoch fences a worker that only seems dead. */
+const FINISH_UNHELD = finishStatement(
+  'runs-finish-unheld',
+  't.epoch + 1',
+  `t.status in ('pending', 'running') and (t.lease_until is null or t.lease_until < now())`,
+);
+
+/** Lease and journal: every write of a run, each fenced by its epoch in the same statement. Writes that arrive together share a commit. */
+@Injectable()
+export class RunRepository {
+  private readonly claims: Batcher<{ id: string; leaseMs: number }, ClaimedTask | null>;
+  private readonly appends: Batcher<Append, Appended | Fenced>;
+  private readonly finishes: Batcher<Finish, Finished | Fenced>;
+
+  constructor(@Inject(Database) private readonly database: Database) {
+    this.claims = new Batcher((items) => this.claimAll(items));
+    this.appends = new Batcher((items) => this.appendAll(items));
+    this.finishes = new Batcher((items) => this.finishAll(items));
+  }
+
+  /** Takes the lease; null when another worker has it, the task has ended, or an earlier task of its session has not. */
+  claim(id: string, leaseMs: number): Promise<ClaimedTask | null> {
+    return this.claims.add({ id, leaseMs });
+  }
+
+  append(entry: Append): Promise<Appended | Fenced> {
+    return this.appends.add(entry);
+  }
+
+  finish(finish: Finish): Promise<Finished | Fenced> {
+    return this.finishes.add(finish);
+  }
+
+  /** Epoch and age (milliseconds) of a task that has not ended and that no live worker has. */
+  async unheld(taskId: string): Promise<{ epoch: number; elapsedMs: number } | null> {
+    const [row] = await this.database.query<{ epoch: number; elapsed_ms: number }>(
+      `select epoch, (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms from agents.tasks
+       where id = $1 and status in ('pending', 'running') and (lease_until is null or lease_until < now())`,
+      [taskId],
+    );
+    return row ? { epoch: row.epoch, elapsedMs: row.elapsed_ms } : null;
+  }
+
+  /** Ends a task that no live worker has; `fenced` when one has it by now. */
+  async finishUnheld(finish: Finish): Promise<Finished | Fenced> {
+    const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish])]);
+    return row ? finishedOf(row) : { fenced: true };
+  }
+
+  /** Entries after `after`, in order. */
+  async entries(taskId: string, after = 0): Promise<JournalEntry[]> {
+    const rows = await this.database.query<{ seq: number; at: Date; body: EntryBody }>(
+      {
+        name: 'journal-entries',
+        text: 'select seq, at, body from agents.journal where task_id = $1 and seq > $2 order by seq',
+      },
+      [taskId, after],
+    );
+    return rows.map(({ seq, at, body }) => ({ seq, at: at.toISOString(), body }));
+  }
+
+  /** Extends the leases that are still held; the answer names those, with their cancel flags. */
+  async renew(
+    held: Array<{ id: string; epoch: number }>,
+    leaseMs: number,
+  ): Promise<Map<string, { cancelRequested: boolean }>> {
+    const rows = await this.database.query<{ id: string; cancel_requested: boolean }>(
+      {
+        name: 'runs-renew',
+        text: `with mine as (
+                 select t.id from agents.tasks t join unnest($1::uuid[], $2::int[]) as h(id, epoch) on t.id = h.id and t.epoch = h.epoch
+                 where t.status = 'running' order by t.id for update of t)
+               update agents.tasks t set lease_until = now() + $3 * interval '1 ms' from mine where t.id = mine.id
+               returning t.id, t.cancel_requested`,
+      },
+      [held.map(({ id }) => id), held.map(({ epoch }) => epoch), leaseMs],
+    );
+    return new Map(rows.map((row) => [row.id, { cancelRequested: row.cancel_requested }]));
+  }
+
+  /** Hands tasks over: no lease, no crash, dispatched anew. */
+  async release(held: Array<{ id: string; epoch: number }>): Promise<Dispatch[]> {
+    const rows = await this.database.query<{ id: string; dispatch_no: number }>(
+      `with released as (
+         update agents.tasks t set lease_until = null, dispatch_no = t.dispatch_no + 1, dispatched_at = now()
+         from unnest($1::uuid[], $2::int[]) as h(id, epoch)
+         where t.id = h.id and t.epoch = h.epoch and t.status = 'running'
+         returning t.id, t.dispatch_no, t.agent_id
+       ), told as (
+         insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) select id, dispatch_no, agent_id, now() from released
+       )
+       select id, dispatch_no from released`,
+      [held.map(({ id }) => id), held.map(({ epoch }) => epoch)],
+    );
+    return rows.map((row) => ({ taskId: row.id, dispatchNo: row.dispatch_no }));
+  }
+
+  private async claimAll(items: Array<{ id: string; leaseMs: number }>): Promise<Array<ClaimedTask | null>> {
+    const rows = await this.database.query<ClaimRow>(CLAIM, [items.map(({ id }) => id), items[0]!.leaseMs]);
+    const claimed = new Map(rows.map((row) => [row.id, row]));
+    return items.map(({ id }) => {
+      const row = claimed.get(id);
+      // Two dispatches of one task in one batch are one claim.
+      claimed.delete(id);
+      return row ? claimedOf(row) : null;
+    });
+  }
+
+  private async appendAll(items: Append[]): Promise<Array<Appended | Fenced>> {
+    const rows = await this.database.query<{ task_id: string; at: Date; cancel_requested: boolean }>(APPEND, [
+      JSON.stringify(items),
+    ]);
+    const added = new Map(rows.map((row) => [row.task_id, row]));
+    const missing = items.filter(({ taskId }) => !added.has(taskId));
+    if (missing.length > 0)
+      for (const row of await this.alreadyAppended(missing)) added.set(row.task_id, row);
+    return items.map(({ taskId }) => {
+      const row = added.get(taskId);
+      return row
+        ? { fenced: false, at: row.at.toISOString(), cancelRequested: row.cancel_requested }
+        : { fenced: true };
+    });
+  }
+
+  /** A write whose answer was lost is found here on its repetition: same place, same epoch. */
+  private alreadyAppended(items: Append[]) {
+    return this.database.query<{ task_id: string; at: Date; cancel_requested: boolean }>(
+      `select j.task_id, j.at, t.cancel_requested from agents.journal j
+       join unnest($1::uuid[], $2::int[], $3::int[]) as e(id, epoch, seq) on j.task_id = e.id and j.epoch = e.epoch and j.seq = e.seq
+       join agents.tasks t on t.id = j.task_id and t.epoch = j.epoch and t.status = 'running'`,
+      [items.map((item) => item.taskId), items.map((item) => item.epoch), items.map((item) => item.seq)],
+    );
+  }
+
+  private async finishAll(items: Finish[]): Promise<Array<Finished | Fenced>> {
+    const rows = await this.database.query<FinishRow>(FINISH, [JSON.stringify(items)]);
+    const ended = new Map(rows.map((row) => [row.id, row]));
+    const missing = items.filter(({ taskId }) => !ended.has(taskId));
+    if (missing.length > 0) for (const row of await this.alreadyFinished(missing)) ended.set(row.id, row);
+    return items.map(({ taskId }) => {
+      const row = ended.get(taskId);
+      return row ? finishedOf(row) : { fenced: true };
+    });
+  }
+
+  private alreadyFinished(items: Finish[]) {
+    return this.database.query<FinishRow>(
+      `select t.id, t.finished_at, null as next_id, null as next_no
+       from agents.tasks t join unnest($1::uuid[], $2::int[]) as f(id, epoch) on t.id = f.id and t.epoch = f.epoch
+       where t.finished_at is not null`,
+      [items.map((item) => item.taskId), items.map((item) => item.epoch)],
+    );
+  }
+}
+
+function finishedOf(row: FinishRow): Finished {
+  const next = row.next_id === null ? null : { taskId: row.next_id, dispatchNo: row.next_no! };
+  return { fenced: false, at: row.finished_at.toISOString(), next };
+}
+
+function claimedOf(row: ClaimRow): ClaimedTask {
+  return {
+    id: row.id,
+    epoch: row.epoch,
+    tenant: row.tenant,
+    userId: row.user_id,
+    sessionId: row.session_id,
+    prompt: row.prompt,
+    maxSteps: row.max_steps,
+    tokenBudget: row.token_budget,
+    traceparent: row.traceparent,
+    elapsedMs: row.elapsed_ms,
+    cancelRequested: row.cancel_requested,
+    crashes: row.crashes,
+    remainingMs: row.remaining_ms,
+    resumed: row.epoch > 1,
+  };
+}

@@ -1,0 +1,240 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { AgentTask, TaskStatus, TaskView } from '#libs/contracts';
+import { Batcher, Database } from '#libs/database';
+
+/** A task as its acceptance writes it. */
+export interface NewTask extends Omit<AgentTask, 'sessionId'> {
+  id: string;
+  agentId: string;
+  sessionId: string;
+  requestHash: string;
+  timeoutMs: number;
+}
+
+/** What became of an acceptance: a new task, or the one that already has the idempotency key. */
+export interface Accepted {
+  id: string;
+  requestHash: string;
+  status: TaskStatus;
+  created: boolean;
+}
+
+/** Whose tasks a caller may see: its tenant's, and of these its own user's when it acts for one. */
+export interface Scope {
+  agentId: string;
+  tenant: string;
+  userId: string | null;
+}
+
+export interface ListFilter {
+  status?: TaskStatus;
+  sessionId?: string;
+  /** Only tasks accepted before this one (`accepted_no`). */
+  before?: string;
+  limit: number;
+}
+
+interface ViewRow {
+  id: string;
+  accepted_no: string;
+  agent_id: string;
+  session_id: string;
+  status: TaskStatus;
+  output: string | null;
+  error: string | null;
+  error_detail: string | null;
+  steps_used: number;
+  tokens_used: number;
+  tool_calls: number;
+  duration_ms: number | null;
+  cancel_requested: boolean;
+  created_at: Date;
+  started_at: Date | null;
+  finished_at: Date | null;
+  now: Date;
+}
+
+/** Milliseconds after which the relay takes an acceptance that the queue was not told of. */
+const RELAY_AFTER_MS = 1000;
+
+const ACCEPT = {
+  name: 'tasks-accept',
+  text: `
+    with added as (
+      insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
+                                max_steps, token_budget, traceparent, deadline)
+      select i.id, i."agentId", i.tenant, i."userId", i."sessionId", i."idempotencyKey", i."requestHash", i.prompt, i.metadata,
+             i."maxSteps", i."tokenBudget", i.traceparent, now() + i."timeoutMs" * interval '1 ms'
+      from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "idempotencyKey" text,
+             "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, "timeoutMs" int)
+      on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+      returning id, agent_id
+    ), told as (
+      insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
+      select id, 1, agent_id, now() + interval '${RELAY_AFTER_MS} ms' from added
+    )
+    select id from added`,
+};
+
+const VIEW_COLUMNS = `id, accepted_no, agent_id, session_id, status, output, error, error_detail, steps_used, tokens_used,
+  tool_calls, duration_ms, cancel_requested, created_at, started_at, finished_at, now()`;
+
+/** Table `agents.tasks` as the doors see it. */
+@Injectable()
+export class TaskRepository {
+  private readonly acceptances: Batcher<NewTask, Accepted>;
+
+  constructor(@Inject(Database) private readonly database: Database) {
+    this.acceptances = new Batcher((tasks) => this.acceptAll(tasks));
+  }
+
+  /** Task and outbox row in one commit; with a known idempotency key the task that has it. */
+  accept(task: NewTask): Promise<Accepted> {
+    return this.acceptances.add(task);
+  }
+
+  private async acceptAll(tasks: NewTask[]): Promise<Accepted[]> {
+    const added = new Set(
+      (await this.database.query<{ id: string }>(ACCEPT, [JSON.stringify(tasks)])).map((row) => row.id),
+    );
+    const known = tasks.some((task) => !added.has(task.id))
+      ? await this.findByKeys(tasks.filter((task) => !added.has(task.id)))
+      : new Map();
+    return tasks.map((task) => {
+      if (added.has(task.id))
+        return { id: task.id, requestHash: task.requestHash, status: 'pending', created: true };
+      const existing = known.get(keyOf(task.tenant, task.idempotencyKey!)) as Accepted | undefined;
+      if (!existing) throw new Error('an acceptance conflicted with no task');
+      return existing;
+    });
+  }
+
+  private async findByKeys(tasks: NewTask[]): Promise<Map<string, Accepted>> {
+    const rows = await this.database.query<{
+      id: string;
+      tenant: string;
+      idempotency_key: string;
+      request_hash: string;
+      status: TaskStatus;
+    }>(
+      `select t.id, t.tenant, t.idempotency_key, t.request_hash, t.status
+       from agents.tasks t join unnest($1::text[], $2::text[]) as k(tenant, key) on t.tenant = k.tenant and t.idempotency_key = k.key`,
+      [tasks.map((task) => task.tenant), tasks.map((task) => task.idempotencyKey)],
+    );
+    return new Map(
+      rows.map((row) => [
+        keyOf(row.tenant, row.idempotency_key),
+        { id: row.id, requestHash: row.request_hash, status: row.status, created: false },
+      ]),
+    );
+  }
+
+  async find(id: string, scope: Scope): Promise<TaskView | null> {
+    const [row] = await this.database.query<ViewRow>(
+      {
+        name: 'tasks-find',
+        text: `select ${VIEW_COLUMNS} from agents.tasks where id = $1 and ${inScope(2)}`,
+      },
+      [id, ...scopeValues(scope)],
+    );
+    if (!row) return null;
+    return viewOf(row.status === 'running' ? { ...row, ...(await this.progress(id)) } : row);
+  }
+
+  /** What a running task has used so far, from its journal. */
+  private async progress(id: string): Promise<Pick<ViewRow, 'steps_used' | 'tokens_used' | 'tool_calls'>> {
+    const [row] = await this.database.query<Pick<ViewRow, 'steps_used' | 'tokens_used' | 'tool_calls'>>(
+      `select count(*) filter (where body->>'kind' = 'model')::int as steps_used,
+              coalesce(sum((body->'usage'->>'prompt_tokens')::int + (body->'usage'->>'completion_tokens')::int), 0)::int as tokens_used,
+              coalesce(sum(json_array_length(body->'results')), 0)::int as tool_calls
+       from agents.journal where task_id = $1`,
+      [id],
+    );
+    return row!;
+  }
+
+  /** Newest first; the second value is the cursor of the next page. */
+  async list(scope: Scope, filter: ListFilter): Promise<{ tasks: TaskView[]; next: string | null }> {
+    const values: unknown[] = scopeValues(scope);
+    const where = [inScope(1)];
+    const add = (condition: string, value: unknown) =>
+      where.push(condition.replace('?', `$${values.push(value)}`));
+    if (filter.status) add('status = ?', filter.status);
+    if (filter.sessionId) add('session_id = ?', filter.sessionId);
+    if (filter.before) add('accepted_no < ?', filter.before);
+    const rows = await this.database.query<ViewRow>(
+      `select ${VIEW_COLUMNS} from agents.tasks where ${where.join(' and ')} order by accepted_no desc limit $${values.push(filter.limit + 1)}`,
+      values,
+    );
+    const page = rows.slice(0, filter.limit);
+    return { tasks: page.map(viewOf), next: rows.length > page.length ? page.at(-1)!.accepted_no : null };
+  }
+
+  /** Those of `ids` that have ended. */
+  async ended(ids: string[]): Promise<string[]> {
+    const rows = await this.database.query<{ id: string }>(
+      `select id from agents.tasks where id = any($1::uuid[]) and status in ('completed', 'failed', 'cancelled')`,
+      [ids],
+    );
+    return rows.map((row) => row.id);
+  }
+
+  /** Waiting tasks of the agent by tenant. */
+  async backlog(agentId: string): Promise<Map<string, number>> {
+    const rows = await this.database.query<{ tenant: string; count: number }>(
+      `select tenant, count(*)::int as count from agents.tasks
+       where agent_id = $1 and status = 'pending' group by tenant`,
+      [agentId],
+    );
+    return new Map(rows.map((row) => [row.tenant, row.count]));
+  }
+
+  /** Raises the cancel flag of a task that has not ended; null when it has. `held`: a live worker has it. */
+  async requestCancel(id: string): Promise<{ held: boolean } | null> {
+    const [row] = await this.database.query<{ held: boolean }>(
+      `update agents.tasks set cancel_requested = true where id = $1 and status in ('pending', 'running')
+       returning coalesce(lease_until > now(), false) as held`,
+      [id],
+    );
+    return row ?? null;
+  }
+
+  /** Deletes up to `limit` tasks that ended more than `days` ago, with their journals; returns how many. */
+  async prune(agentId: string, days: number, limit: number): Promise<number> {
+    const rows = await this.database.query<{ id: string }>(
+      `with old as (
+         select id from agents.tasks where agent_id = $1 and finished_at < now() - $2 * interval '1 day' limit $3 for update skip locked
+       ), entries as (delete from agents.journal using old where task_id = old.id)
+       delete from agents.tasks using old where tasks.id = old.id returning tasks.id`,
+      [agentId, days, limit],
+    );
+    return rows.length;
+  }
+}
+
+const keyOf = (tenant: string, key: string): string => JSON.stringify([tenant, key]);
+
+const inScope = (first: number): string =>
+  `agent_id = $${first} and tenant = $${first + 1} and ($${first + 2}::text is null or user_id = $${first + 2})`;
+
+const scopeValues = ({ agentId, tenant, userId }: Scope): unknown[] => [agentId, tenant, userId];
+
+function viewOf(row: ViewRow): TaskView {
+  return {
+    task_id: row.id,
+    status: row.status,
+    output: row.output,
+    error: row.error,
+    steps_used: row.steps_used,
+    tokens_used: row.tokens_used,
+    tool_calls: row.tool_calls,
+    duration_ms: row.duration_ms ?? row.now.getTime() - row.created_at.getTime(),
+    agent_id: row.agent_id,
+    session_id: row.session_id,
+    error_detail: row.error_detail,
+    cancel_requested: row.cancel_requested,
+    created_at: row.created_at.toISOString(),
+    started_at: row.started_at?.toISOString() ?? null,
+    finished_at: row.finished_at?.toISOString() ?? null,
+  };
+}
