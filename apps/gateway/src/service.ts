@@ -1,0 +1,23 @@
+import { AuthModule, internalSecret } from '#libs/auth';
+import { loadConfig, str, type ServiceFactory } from '#libs/chassis';
+import { parseAgents } from './agents.js';
+import { Forwarder } from './forwarder.js';
+import { AGENT_URLS, GatewayController } from './gateway.controller.js';
+
+const service: ServiceFactory = (env) => {
+  const config = loadConfig(env, {
+    AGENT_URLS: str({ desc: 'The agents: agent-search=http://host:port,…' }),
+    BATON_INTERNAL_SECRET: internalSecret({ desc: 'Shared secret of the internal tokens' }),
+  });
+  return {
+    name: 'gateway',
+    description: "Baton's public door",
+    imports: [
+      AuthModule.forRoot({ service: 'gateway', secret: config.BATON_INTERNAL_SECRET, allowedCallers: null }),
+    ],
+    controllers: [GatewayController],
+    providers: [{ provide: AGENT_URLS, useValue: parseAgents(config.AGENT_URLS) }, Forwarder],
+  };
+};
+
+export default service;
