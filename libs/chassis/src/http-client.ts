@@ -1,3 +1,4 @@
+import { Deadline } from './deadline.js';
 import { Agent, request, type Dispatcher } from 'undici';
 import { messageOf, PROBLEM_MEDIA_TYPE, RetryableError, TerminalError, type Problem } from '#libs/contracts';
 
@@ -39,8 +40,7 @@ export class HttpClient {
   }
 
   async json<T>(url: string, options: HttpRequest = {}): Promise<HttpAnswer<T>> {
-    const timeout = AbortSignal.timeout(options.timeoutMs ?? 10_000);
-    const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+    const deadline = new Deadline(options.timeoutMs ?? 10_000, options.signal);
     try {
       const { statusCode, headers, body } = await request(url, {
         dispatcher: this.dispatcher,
@@ -50,19 +50,21 @@ export class HttpClient {
           ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         body: options.body === undefined ? undefined : JSON.stringify(options.body),
-        signal,
+        signal: deadline.signal,
       });
       const text = await readBounded(body, options.maxBytes ?? 1_048_576);
       if (statusCode >= 400) throw errorFromAnswer(statusCode, headers, text);
       return { status: statusCode, headers, body: parseJson<T>(text) };
     } catch (error) {
       if (options.signal?.aborted) throw options.signal.reason;
-      if (timeout.aborted)
+      if (deadline.passed)
         throw new RetryableError('timeout', `No answer from ${originOf(url)} in time`, {
           status: 504,
           cause: error,
         });
       throw wrapNetworkError(error, url);
+    } finally {
+      deadline.clear();
     }
   }
 

@@ -72,6 +72,7 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
     abortOnError: false,
   });
   app.getHttpAdapter().getInstance().disable('x-powered-by');
+  app.getHttpAdapter().getInstance().disable('etag');
   app.getHttpAdapter().getInstance().set('query parser', 'simple');
   app.use(jsonBody({ maxBytes: definition.maxBodyBytes ?? 1_048_576, timeoutMs: config.BODY_TIMEOUT_MS }));
   app.use(bodyErrors(definition));

@@ -1,0 +1,133 @@
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Tokens, type Principal } from '#libs/auth';
+import { Deadline, HttpClient, wasNotSent } from '#libs/chassis';
+import type { ToolOutcome, ToolServiceRequest } from '#libs/contracts';
+import type { RegisteredTool } from '../catalogue/registered-tool.js';
+import { ENDPOINT_FORBIDDEN, EndpointPolicy } from './endpoint-policy.js';
+import { readOutcome } from './read-answer.js';
+
+export interface ToolRequest {
+  tool: RegisteredTool;
+  arguments: unknown;
+  caller: Principal;
+  idempotencyKey: string | null;
+  requestId: string;
+  traceparent: string | null;
+  /** Milliseconds for the exchange. */
+  timeoutMs: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * How sure it is what happened: the tool `answered`; the request was `not-sent`; or `unknown`, the request may have had its
+ * effect although no answer says so. `outcome` is what a caller of a read tool gets in each case.
+ */
+export interface Answer {
+  certainty: 'answered' | 'not-sent' | 'unknown';
+  outcome: ToolOutcome;
+}
+
+/** Posts calls to the endpoints of tools: no redirects, every address checked, answers bounded. Never throws but on abort. */
+@Injectable()
+export class ToolCaller implements OnApplicationShutdown {
+  private readonly http: HttpClient;
+
+  constructor(
+    @Inject(EndpointPolicy) private readonly policy: EndpointPolicy,
+    @Inject(Tokens) private readonly tokens: Tokens,
+  ) {
+    this.http = new HttpClient({ connect: { lookup: policy.lookup, timeout: 3000 } });
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.http.close();
+  }
+
+  async call(request: ToolRequest): Promise<Answer> {
+    const { name, endpoint } = request.tool.definition;
+    const fault = this.policy.faultOf(endpoint);
+    if (fault) return notSent(forbidden(name));
+    const deadline = new Deadline(request.timeoutMs, request.signal);
+    try {
+      return await this.exchange(request, deadline.signal);
+    } catch (error) {
+      if (request.signal?.aborted) throw request.signal.reason;
+      if (deadline.passed)
+        return unknown({
+          ok: false,
+          code: 'timeout',
+          message: `${name} did not answer within ${request.timeoutMs} ms`,
+        });
+      if (causeCode(error) === ENDPOINT_FORBIDDEN) return notSent(forbidden(name));
+      return wasNotSent(error) ? notSent(unavailable(name)) : unknown(unavailable(name));
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  /** What a GET of the URL answers, without following it; null when nothing answers within 2 s. */
+  async probe(url: string): Promise<number | null> {
+    try {
+      const { statusCode, body } = await this.http.stream(url, { signal: AbortSignal.timeout(2000) });
+      body.on('error', () => undefined).destroy();
+      return statusCode;
+    } catch {
+      return null;
+    }
+  }
+
+  private async exchange(request: ToolRequest, signal: AbortSignal): Promise<Answer> {
+    const { name, version, endpoint } = request.tool.definition;
+    const body: ToolServiceRequest = { tool: name, version, params: request.arguments };
+    const answer = await this.http.stream(endpoint, {
+      method: 'POST',
+      headers: this.headersOf(request),
+      body,
+      signal,
+    });
+    const { statusCode } = answer;
+    if (statusCode >= 200 && statusCode < 300) return answered(await readOutcome(answer.body));
+    answer.body.on('error', () => undefined).destroy();
+    if (statusCode >= 500) return unknown(unavailable(name));
+    if (statusCode === 429) return answered(unavailable(name));
+    return answered({
+      ok: false,
+      code: 'tool-error',
+      message: `${name} refused the call (HTTP ${statusCode})`,
+    });
+  }
+
+  private headersOf(request: ToolRequest): Record<string, string> {
+    const { caller, tool, timeoutMs } = request;
+    // The tool gets a little less, so that its own `timeout` outcome arrives before the registry hangs up.
+    const deadline = Math.max(1, timeoutMs - Math.min(200, Math.ceil(timeoutMs / 10)));
+    return {
+      'x-agent-id': caller.caller,
+      'x-request-id': request.requestId,
+      'x-deadline-ms': String(deadline),
+      ...(request.idempotencyKey ? { 'idempotency-key': request.idempotencyKey } : {}),
+      ...(request.traceparent ? { traceparent: request.traceparent } : {}),
+      ...(tool.definition.auth_type === 'service'
+        ? { authorization: this.tokens.authorization(tool.owner, caller) }
+        : {}),
+    };
+  }
+}
+
+const answered = (outcome: ToolOutcome): Answer => ({ certainty: 'answered', outcome });
+const notSent = (outcome: ToolOutcome): Answer => ({ certainty: 'not-sent', outcome });
+const unknown = (outcome: ToolOutcome): Answer => ({ certainty: 'unknown', outcome });
+const unavailable = (name: string): ToolOutcome => ({
+  ok: false,
+  code: 'tool-unavailable',
+  message: `${name} is not available at the moment`,
+});
+const forbidden = (name: string): ToolOutcome => ({
+  ok: false,
+  code: 'tool-unavailable',
+  message: `${name} lives at an address that the registry does not call`,
+});
+
+function causeCode(error: unknown): unknown {
+  return ((error as { cause?: { code?: unknown } }).cause ?? {}).code;
+}

@@ -1,0 +1,93 @@
+import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Res } from '@nestjs/common';
+import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import type { Response } from 'express';
+import { AllowCallers, Caller, type Principal } from '#libs/auth';
+import { OpaqueFieldsPipe } from '#libs/chassis';
+import { TerminalError, type InvokeRequest, type InvokeResponse, type ToolDefinition } from '#libs/contracts';
+import { ToolAcl } from './acl.js';
+import { Catalogue } from './catalogue/catalogue.js';
+import type { RegisteredTool } from './catalogue/registered-tool.js';
+import { ToolRegistration } from './catalogue/registration.js';
+import { ToolDefinitionDto } from './catalogue/tool-definition.dto.js';
+import { readCallHeaders } from './invocation/call-headers.js';
+import { Invocations } from './invocation/invocations.js';
+import { InvokeRequestDto } from './invocation/invoke.dto.js';
+
+@ApiTags('tools')
+@ApiBearerAuth()
+@Controller('tools')
+export class RegistryController {
+  constructor(
+    @Inject(ToolRegistration) private readonly registration: ToolRegistration,
+    @Inject(Catalogue) private readonly catalogue: Catalogue,
+    @Inject(ToolAcl) private readonly acl: ToolAcl,
+    @Inject(Invocations) private readonly invocations: Invocations,
+  ) {}
+
+  /** Publishes a tool's version. The calling service owns the name from then on. */
+  @Post()
+  @AllowCallers('tools-*')
+  @ApiBody({ type: ToolDefinitionDto })
+  @ApiCreatedResponse({ description: 'Published; 200 when it was already' })
+  async register(
+    @Body(new OpaqueFieldsPipe(ToolDefinitionDto, ['parameters', 'returns'])) definition: ToolDefinition,
+    @Caller() caller: Principal,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<{ name: string; version: string }> {
+    const result = await this.registration.register(caller.caller, { ...definition });
+    response.status(result === 'added' ? 201 : 200);
+    return { name: definition.name, version: definition.version };
+  }
+
+  @Get()
+  @ApiOkResponse({ description: 'The newest version of each tool that the caller may call, or owns' })
+  async list(@Caller() caller: Principal): Promise<{ tools: ToolDefinition[] }> {
+    const tools = await this.catalogue.all();
+    return { tools: tools.filter((tool) => this.maySee(caller, tool)).map(({ definition }) => definition) };
+  }
+
+  @Get(':name')
+  @ApiOkResponse({ description: 'The newest version of a tool, and which others there are' })
+  async get(
+    @Param('name') name: string,
+    @Caller() caller: Principal,
+  ): Promise<ToolDefinition & { versions: string[] }> {
+    const tool = await this.catalogue.require(name);
+    if (!this.maySee(caller, tool))
+      throw new TerminalError('forbidden', `${caller.caller} may not call ${name}`, { status: 403 });
+    return { ...tool.definition, versions: this.catalogue.versionsOf(name) };
+  }
+
+  /** Calls a tool. A tool's failure is an outcome, answered with 200. */
+  @Post(':name/invoke')
+  @HttpCode(200)
+  @ApiBody({ type: InvokeRequestDto })
+  @ApiOkResponse({ description: 'The outcome' })
+  async invoke(
+    @Param('name') name: string,
+    @Body(new OpaqueFieldsPipe(InvokeRequestDto, ['arguments'])) body: InvokeRequest,
+    @Headers() headers: Record<string, string | undefined>,
+    @Caller() caller: Principal,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<InvokeResponse> {
+    const hangUp = new AbortController();
+    response.once(
+      'close',
+      () => void (response.writableFinished || hangUp.abort(new Error('the caller hung up'))),
+    );
+    const answer = await this.invocations.invoke({
+      ...readCallHeaders(headers),
+      caller,
+      name,
+      version: body.version ?? undefined,
+      arguments: body.arguments ?? null,
+      signal: hangUp.signal,
+    });
+    response.set(answer.headers);
+    return answer.body;
+  }
+
+  private maySee({ caller }: Principal, { definition, owner }: RegisteredTool): boolean {
+    return owner === caller || this.acl.mayCall(caller, definition.name);
+  }
+}
