@@ -19,6 +19,12 @@ const project = (displayName, options) => ({
   ...options,
 });
 
+/** One Postgres and one Redis for all files, unless TEST_DATABASE_URL and TEST_REDIS_URL name some. */
+const services = {
+  globalSetup: '<rootDir>/libs/testing/jest/global-setup.mjs',
+  globalTeardown: '<rootDir>/libs/testing/jest/global-teardown.mjs',
+};
+
 export default {
   // Integration tests share two cores with their own Postgres and Redis.
   maxWorkers: 2,
@@ -27,7 +33,7 @@ export default {
       roots: ['<rootDir>/apps', '<rootDir>/libs', '<rootDir>/bench'],
       testRegex: '(?<!\\.int)\\.spec\\.ts$',
     }),
-    project('integration', { roots: ['<rootDir>/apps', '<rootDir>/libs'], testRegex: '\\.int\\.spec\\.ts$' }),
+    project('integration', { ...services, roots: ['<rootDir>/apps', '<rootDir>/libs'], testRegex: '\\.int\\.spec\\.ts$' }),
     project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
     project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),
   ],

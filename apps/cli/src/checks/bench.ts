@@ -1,0 +1,6 @@
+import { runNode } from './program-run.js';
+
+/** Passes all arguments on to the benchmark. */
+export function bench(args: string[]): Promise<number> {
+  return runNode('dist/bench/src/main.js', args);
+}

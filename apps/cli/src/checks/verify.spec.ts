@@ -1,0 +1,33 @@
+import { STEPS, verify } from './verify.js';
+
+describe('verify', () => {
+  let said: string;
+  beforeEach(() => {
+    said = '';
+    jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      said += String(text);
+      return true;
+    });
+  });
+  afterEach(() => jest.restoreAllMocks());
+
+  it('runs every step and succeeds', async () => {
+    const run = jest.fn().mockResolvedValue(0);
+    await expect(verify(false, run)).resolves.toBe(0);
+    expect(run).toHaveBeenCalledTimes(STEPS.length);
+  });
+
+  it('leaves the tests out on request', async () => {
+    const run = jest.fn().mockResolvedValue(0);
+    await verify(true, run);
+    expect(run).toHaveBeenCalledTimes(STEPS.length - 1);
+    expect(run.mock.calls.flat(2).join(' ')).not.toContain('jest');
+  });
+
+  it('stops at the first failure, with its exit code and the way on', async () => {
+    const run = jest.fn().mockResolvedValueOnce(0).mockResolvedValueOnce(3);
+    await expect(verify(false, run)).resolves.toBe(3);
+    expect(run).toHaveBeenCalledTimes(2);
+    expect(said).toContain('npm run lint -- --fix');
+  });
+});

@@ -1,0 +1,24 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { projectRoot } from '#libs/chassis';
+import { urlOf, type HostRecord, type Stack } from '../stack/stack.js';
+import { digestOf, readDocuments, type DocumentFile } from './document-files.js';
+import { putDocuments } from './knowledge-client.js';
+
+const RECORD = 'project-documents';
+
+/** Lets every tenant find the project's README and `docs/`. Does nothing while they are as this database already has them. */
+export async function indexProjectDocuments(stack: Stack, host: Pick<HostRecord, 'services'>): Promise<void> {
+  const documents = projectDocuments();
+  const digest = `${digestOf(documents)}:${stack.settingsDigest().database}`;
+  if (stack.home.read<{ digest: string }>(RECORD)?.digest === digest) return;
+  await putDocuments(urlOf(host, 'tools-knowledge'), stack.developerToken(), documents, true);
+  stack.home.write(RECORD, { digest });
+}
+
+function projectDocuments(): DocumentFile[] {
+  return ['README.md', 'docs']
+    .map((name) => join(projectRoot(), name))
+    .filter(existsSync)
+    .flatMap((path) => readDocuments(path).documents);
+}

@@ -1,0 +1,108 @@
+import { Command, Option } from 'commander';
+import { SUITES } from './checks/suites.js';
+
+/** The commands load their code when they are called: `--help` and `run` on a running stack stay quick. */
+export function program(): Command {
+  const baton = new Command('baton')
+    .description('Micro agents as services: a task accepted is a task finished.')
+    .showHelpAfterError('(./baton --help shows all commands)')
+    .enablePositionalOptions()
+    .exitOverride();
+  stackCommands(baton);
+  taskCommands(baton);
+  checkCommands(baton);
+  return baton;
+}
+
+function stackCommands(baton: Command): void {
+  baton
+    .command('up')
+    .description('start Postgres, Redis and all services on this machine')
+    .option('--detach', 'leave them running in the background')
+    .action(async ({ detach }: { detach?: boolean }) => {
+      const { up } = await import('./stack/up.js');
+      await up(detach === true);
+    });
+  baton
+    .command('status')
+    .description('show each service and dependency: state, cause, fix')
+    .action(async () => {
+      const { status } = await import('./stack/status.js');
+      process.exitCode = await status();
+    });
+  baton
+    .command('down')
+    .description('stop what up started, and only that')
+    .action(async () => {
+      const { down } = await import('./stack/down.js');
+      await down();
+    });
+  baton
+    .command('token')
+    .description("print a developer's token, valid for 24 hours")
+    .option('--audience <names>', 'services that accept it, separated by commas')
+    .action(async ({ audience }: { audience?: string }) => {
+      const { printToken } = await import('./stack/token.js');
+      printToken(audience);
+    });
+  baton.command('host', { hidden: true }).action(async () => {
+    const { hostDetached } = await import('./stack/host.js');
+    await hostDetached();
+  });
+}
+
+function taskCommands(baton: Command): void {
+  baton
+    .command('run')
+    .description('give an agent a task and follow it to its end; starts what is not up')
+    .argument('<prompt...>', 'what to do; - reads it from standard input')
+    .addOption(new Option('--agent <name>', 'the agent').default('search'))
+    .option('--json', 'print the result object alone')
+    .action(async (words: string[], options: { agent: string; json?: boolean }) => {
+      const { run } = await import('./task/run.js');
+      process.exitCode = await run({ words, agent: options.agent, json: options.json === true });
+    });
+  baton
+    .command('knowledge')
+    .description('documents that the knowledge tools find')
+    .command('add')
+    .description('index a Markdown or text file, or all of a folder')
+    .argument('<path>')
+    .action(async (path: string) => {
+      const { addKnowledge } = await import('./knowledge/add.js');
+      await addKnowledge(path);
+    });
+}
+
+function checkCommands(baton: Command): void {
+  baton
+    .command('test')
+    .description(`run the tests: ${SUITES.join(', ')}, or all`)
+    .argument('[args...]', 'a suite, then arguments of Jest')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { test } = await import('./checks/test.js');
+      process.exitCode = await test(args);
+    });
+  baton
+    .command('verify')
+    .description('check format, lint, types, boundaries and tests, as CI does')
+    .option('--static', 'leave the tests out')
+    .action(async (options: { static?: boolean }) => {
+      const { verify } = await import('./checks/verify.js');
+      process.exitCode = await verify(options.static === true);
+    });
+  baton
+    .command('bench')
+    .description('measure against a bare queue worker (--only NAME, --json FILE)')
+    .argument('[args...]')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { bench } = await import('./checks/bench.js');
+      process.exitCode = await bench(args);
+    });
+}

@@ -1,0 +1,91 @@
+import { stopOnSignal } from '#libs/chassis';
+import { messageOf } from '#libs/contracts';
+import {
+  devPort,
+  hostServices,
+  own,
+  requireFreePort,
+  serviceEnvironment,
+  serviceNames,
+  startInfrastructure,
+  type HostedServices,
+  type Infrastructure,
+} from '#libs/devstack';
+import { indexProjectDocuments } from '../knowledge/project-documents.js';
+import { waitForReady } from './ready.js';
+import { Stack, type HostRecord } from './stack.js';
+
+const READY_MS = 30_000;
+
+/** Everything that runs after `hostStack`; `infrastructure` may be ended apart from the services. */
+export interface HostedStack {
+  record: HostRecord;
+  services: HostedServices;
+  infrastructure: Infrastructure;
+}
+
+/**
+ * Starts Postgres, Redis and all services with this process as their host, waits until they are ready, indexes the project's
+ * documents, and records the host. A service that does not become ready in time is reported to `notice`, not fatal: a model
+ * that is away, for one, keeps its agent from being ready, and comes back.
+ */
+export async function hostStack(stack: Stack, notice: (line: string) => void): Promise<HostedStack> {
+  const { settings } = stack;
+  const names = serviceNames(settings);
+  for (const name of names) await requireFreePort(devPort(name, settings.portOffset), name);
+  const infrastructure = await startInfrastructure(stack.home, settings, notice);
+  let services: HostedServices | undefined;
+  try {
+    const addresses = {
+      settings,
+      secret: stack.secret,
+      databaseUrl: infrastructure.databaseUrl,
+      redisUrl: infrastructure.redisUrl,
+    };
+    services = await hostServices({ names, env: (name) => serviceEnvironment(name, stack.env, addresses) });
+    const listening = services.services.map(({ name, url }) => ({
+      name: name as HostRecord['services'][number]['name'],
+      url,
+    }));
+    await Promise.all(listening.map((service) => reportReadiness(service, notice)));
+    const record: HostRecord = {
+      ...own(process.pid),
+      portOffset: settings.portOffset,
+      services: listening,
+      settings: stack.settingsDigest(),
+      scripted: settings.model === null,
+      ownServers: { postgres: !settings.databaseUrl, redis: !settings.redisUrl },
+    };
+    await indexProjectDocuments(stack, record).catch((error: unknown) =>
+      notice(`The project's documents were not indexed: ${messageOf(error)}`),
+    );
+    stack.recordHost(record);
+    return { record, services, infrastructure };
+  } catch (error) {
+    await services?.stop();
+    await infrastructure.stop();
+    throw error;
+  }
+}
+
+async function reportReadiness(
+  service: { name: string; url: string },
+  notice: (line: string) => void,
+): Promise<void> {
+  const { ready, missing } = await waitForReady(service.url, READY_MS);
+  if (!ready)
+    for (const { name, cause, fix } of missing)
+      notice(`${service.name} is not ready: ${name}: ${cause} (${fix})`);
+}
+
+/** The background process of `up --detach`: its standard output is the log. Postgres and Redis outlive it until `down`. */
+export async function hostDetached(): Promise<void> {
+  const stack = new Stack();
+  const starting = hostStack(stack, (line) => process.stdout.write(`${line}\n`));
+  stopOnSignal(async () => {
+    const { services } = await starting;
+    await services.stop();
+    stack.forgetHost();
+  });
+  await starting;
+}

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import { Tokens } from '#libs/auth';
+import {
+  BatonHome,
+  DEVELOPER_AUDIENCES,
+  isRunning,
+  readSettings,
+  type OwnedProcess,
+  type OwnServers,
+  type ServiceName,
+  type StackSettings,
+} from '#libs/devstack';
+import type { Env } from '#libs/chassis';
+
+/** The process that hosts the services, as it describes itself in `BATON_HOME`. */
+export interface HostRecord extends OwnedProcess {
+  portOffset: number;
+  services: Array<{ name: ServiceName; url: string }>;
+  /** Digests of the settings with which it was started, to tell when they have changed. */
+  settings: SettingsDigest;
+  scripted: boolean;
+  /** Servers that the stack runs itself; the others are the user's. */
+  ownServers: OwnServers;
+}
+
+export type SettingsDigest = Record<'model' | 'database' | 'redis', string>;
+
+const HOST_RECORD = 'host';
+const DAY_SECONDS = 86_400;
+
+/** One stack on this machine, as the environment describes it. */
+export class Stack {
+  readonly home: BatonHome;
+  readonly settings: StackSettings;
+  readonly secret: string;
+
+  constructor(readonly env: Env = process.env) {
+    this.settings = readSettings(env);
+    this.home = BatonHome.fromEnv(env);
+    this.secret = env['BATON_INTERNAL_SECRET'] || this.home.secret('internal-secret');
+  }
+
+  /** The running host; null when there is none. */
+  host(): HostRecord | null {
+    const record = this.home.read<HostRecord>(HOST_RECORD);
+    return isRunning(record) ? record : null;
+  }
+
+  recordHost(record: HostRecord): void {
+    this.home.write(HOST_RECORD, record);
+  }
+
+  forgetHost(): void {
+    this.home.forget(HOST_RECORD);
+  }
+
+  developerToken(audience: string[] = DEVELOPER_AUDIENCES): string {
+    return new Tokens(this.secret, 'cli').forUser('developer', 'dev', audience, DAY_SECONDS);
+  }
+
+  settingsDigest(): SettingsDigest {
+    const { model, databaseUrl, redisUrl } = this.settings;
+    return { model: digest(model), database: digest(databaseUrl), redis: digest(redisUrl) };
+  }
+}
+
+/** A digest, because the settings hold keys and passwords. */
+function digest(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+}
+
+/** The address of a service of the running host. @throws Error when it hosts no such service. */
+export function urlOf(host: Pick<HostRecord, 'services'>, name: ServiceName): string {
+  const service = host.services.find((one) => one.name === name);
+  if (!service) throw new Error(`The running host has no ${name}`);
+  return service.url;
+}
+
+/** What a person is told whose environment differs from the one with which the host was started; null when it is the same. */
+export function changedSettings(
+  host: Pick<HostRecord, 'settings' | 'portOffset'>,
+  stack: Stack,
+): string | null {
+  const now = stack.settingsDigest();
+  const names = { model: 'model', database: 'DATABASE_URL', redis: 'REDIS_URL' } as const;
+  const changed: string[] = (['model', 'database', 'redis'] as const)
+    .filter((key) => now[key] !== host.settings[key])
+    .map((key) => names[key]);
+  if (stack.env['BATON_PORT_OFFSET'] !== undefined && stack.settings.portOffset !== host.portOffset)
+    changed.push('BATON_PORT_OFFSET');
+  if (changed.length === 0) return null;
+  return `Baton was started with another ${changed.join(', ')} than this shell has. To change: ./baton down && ./baton up`;
+}

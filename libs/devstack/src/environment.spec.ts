@@ -1,0 +1,71 @@
+import { serviceEnvironment, serviceNames, SERVICES } from './environment.js';
+import { readSettings } from './settings.js';
+
+const stack = (env: Record<string, string>) => ({
+  settings: readSettings(env),
+  databaseUrl: 'postgres://db',
+  redisUrl: 'redis://cache',
+  secret: 's'.repeat(32),
+});
+
+describe('serviceEnvironment', () => {
+  it('moves every port and every address by the offset', () => {
+    const env = serviceEnvironment('tools-knowledge', {}, stack({ BATON_PORT_OFFSET: '10000' }));
+    expect(env).toMatchObject({
+      PORT: '18100',
+      HOST: '127.0.0.1',
+      SERVICE_URL: 'http://127.0.0.1:18100',
+      TOOL_REGISTRY_URL: 'http://127.0.0.1:18082',
+      BATON_ENV: 'development',
+      DATABASE_URL: 'postgres://db',
+      REDIS_URL: 'redis://cache',
+    });
+  });
+
+  it('points to the scripted model when no other is configured, whatever BATON_MODEL says', () => {
+    const env = serviceEnvironment('agent-search', { BATON_MODEL: 'gpt-x' }, stack({ BATON_MODEL: 'gpt-x' }));
+    expect(env).toMatchObject({ OPENAI_BASE_URL: 'http://127.0.0.1:8085/v1', BATON_MODEL: 'scripted' });
+  });
+
+  it('passes a real model on', () => {
+    const real = { OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1', BATON_MODEL: 'qwen3' };
+    expect(serviceEnvironment('agent-search', real, stack(real))).toMatchObject(real);
+  });
+
+  it("overrides the person's own PORT and production settings, and passes the rest on", () => {
+    const base = { PORT: '3000', BATON_ENV: 'production', BRAVE_API_KEY: 'key' };
+    expect(serviceEnvironment('gateway', base, stack({}))).toMatchObject({
+      PORT: '8080',
+      BATON_ENV: 'development',
+      BRAVE_API_KEY: 'key',
+    });
+  });
+
+  it('drops empty variables: a service takes its default instead', () => {
+    expect(
+      serviceEnvironment('agent-search', { OPENAI_BASE_URL: '' }, stack({ OPENAI_API_KEY: 'k' })),
+    ).not.toHaveProperty('OPENAI_BASE_URL');
+  });
+});
+
+describe('serviceNames', () => {
+  it('has the scripted model only where no real one is configured', () => {
+    expect(serviceNames(readSettings({}))).toEqual(SERVICES.map(({ name }) => name));
+    expect(serviceNames(readSettings({ OPENAI_API_KEY: 'key' }))).not.toContain('scripted-llm');
+  });
+});
+
+describe('readSettings', () => {
+  it.each(['-1', '1.5', 'x', '60000'])('refuses the offset %s', (offset) => {
+    expect(() => readSettings({ BATON_PORT_OFFSET: offset })).toThrow(/BATON_PORT_OFFSET/);
+  });
+
+  it('takes an empty variable as absent', () => {
+    expect(readSettings({ DATABASE_URL: '', OPENAI_API_KEY: '', REDIS_URL: '' })).toEqual({
+      portOffset: 0,
+      databaseUrl: null,
+      redisUrl: null,
+      model: null,
+    });
+  });
+});

@@ -1,0 +1,74 @@
+import type { Env } from '#libs/chassis';
+import { devPort, type PortName, type StackSettings } from './settings.js';
+
+/** The services of the stack in the order in which they start; `module` is below `dist/apps`. */
+export const SERVICES = [
+  { name: 'scripted-llm', module: 'scripted-llm/src/service.js' },
+  { name: 'tool-registry', module: 'tool-registry/src/service.js' },
+  { name: 'tools-knowledge', module: 'tools/knowledge/src/service.js' },
+  { name: 'agent-search', module: 'agents/search/src/search.agent.js' },
+  { name: 'gateway', module: 'gateway/src/service.js' },
+] as const satisfies ReadonlyArray<{ name: PortName; module: string }>;
+
+export type ServiceName = (typeof SERVICES)[number]['name'];
+
+/** Audiences of a developer's token: everything that has a public HTTP API. */
+export const DEVELOPER_AUDIENCES: ServiceName[] = [
+  'gateway',
+  'agent-search',
+  'tool-registry',
+  'tools-knowledge',
+];
+
+/** Which services the stack has with these settings: the scripted model only where no real one is configured. */
+export function serviceNames(settings: StackSettings): ServiceName[] {
+  return SERVICES.map(({ name }) => name).filter(
+    (name) => name !== 'scripted-llm' || settings.model === null,
+  );
+}
+
+export function serviceUrl(name: PortName, settings: Pick<StackSettings, 'portOffset'>): string {
+  return `http://127.0.0.1:${devPort(name, settings.portOffset)}`;
+}
+
+/** The developer may also ask an agent directly. */
+const AGENT_CALLERS = 'gateway,orchestrator,supervisor,developer';
+
+interface StackAddresses {
+  settings: StackSettings;
+  databaseUrl: string;
+  redisUrl: string;
+  secret: string;
+}
+
+/**
+ * The environment of one service of the development stack: `base` (the person's own, so that e.g. search keys and LOG_LEVEL
+ * pass through) with everything that the stack decides.
+ */
+export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAddresses): Env {
+  const { settings } = stack;
+  const agents = SERVICES.filter((service) => service.name.startsWith('agent-'));
+  return {
+    // An empty variable means its default here, and a wrong value to the services' validators.
+    ...Object.fromEntries(Object.entries(base).filter(([, value]) => value !== '')),
+    PORT: String(devPort(name, settings.portOffset)),
+    HOST: '127.0.0.1',
+    SERVICE_URL: serviceUrl(name, settings),
+    BATON_ENV: 'development',
+    BATON_INTERNAL_SECRET: stack.secret,
+    DATABASE_URL: stack.databaseUrl,
+    REDIS_URL: stack.redisUrl,
+    TOOL_REGISTRY_URL: serviceUrl('tool-registry', settings),
+    AGENT_URLS: agents.map((agent) => `${agent.name}=${serviceUrl(agent.name, settings)}`).join(','),
+    ALLOWED_CALLERS: AGENT_CALLERS,
+    ...(settings.model ? {} : scriptedModel(settings)),
+  };
+}
+
+function scriptedModel(settings: StackSettings): Env {
+  return {
+    OPENAI_BASE_URL: `${serviceUrl('scripted-llm', settings)}/v1`,
+    OPENAI_API_KEY: 'scripted',
+    BATON_MODEL: 'scripted',
+  };
+}

@@ -1,0 +1,40 @@
+export {
+  DEVELOPER_AUDIENCES,
+  serviceEnvironment,
+  serviceNames,
+  serviceUrl,
+  SERVICES,
+  type ServiceName,
+} from './environment.js';
+export { BatonHome } from './home.js';
+export { hostServices, type HostedServices, type HostOptions } from './host.js';
+export {
+  runningInfrastructure,
+  startInfrastructure,
+  startServers,
+  stopInfrastructure,
+  type Infrastructure,
+  type OwnServers,
+} from './infrastructure.js';
+export { lastLines } from './daemon.js';
+export { withLock } from './lock.js';
+export { freePort, holderOf, requireFreePort } from './ports.js';
+export {
+  startPostgres,
+  stopPostgres,
+  type RunningServer,
+  type ServerOptions,
+  type ServerRecord,
+} from './postgres.js';
+export { isRunning, own, signalProcess, stopProcess, waitForEnd, type OwnedProcess } from './processes.js';
+export {
+  pingRedis,
+  startRedis,
+  stopRedis,
+  type RedisOptions,
+  type RedisRecord,
+  type RunningRedis,
+} from './redis.js';
+export { devPort, readSettings, type ModelSettings, type PortName, type StackSettings } from './settings.js';
+export { spawnService, type SpawnedService, type SpawnOptions } from './spawn-service.js';
+export { startThrowawayStack, type ThrowawayStack } from './throwaway.js';
