@@ -19,7 +19,7 @@ export const runQueueProvider = (agentId: string) => ({
 @Injectable()
 export class Dispatcher {
   readonly queue: WorkQueue;
-  private readonly adds: Batcher<Dispatch, void>;
+  private readonly adds: Batcher<Dispatch, undefined>;
 
   constructor(@Inject(RUN_QUEUE) queue: Queue, @Inject(RedisConnections) redis: RedisConnections) {
     this.queue = new WorkQueue(queue, redis.commands);

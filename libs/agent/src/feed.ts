@@ -97,7 +97,7 @@ export class TaskFeed implements OnApplicationShutdown {
     });
     try {
       // It may have ended before the subscription was there.
-      if ((await this.tasks.ended([taskId]).catch(() => [])).length > 0) return true;
+      if (await this.tasks.hasEnded(taskId).catch(() => false)) return true;
       return await answer;
     } finally {
       clearTimeout(timer);

@@ -69,6 +69,7 @@ export class Intake {
       id,
       agentId: this.agent.definition.id,
       sessionId: task.sessionId ?? id,
+      ownSession: task.sessionId === null,
       requestHash: `${this.agent.definition.id}:${requestHash}`,
       timeoutMs: this.agent.config.TASK_TIMEOUT_MS,
     });

@@ -14,6 +14,8 @@ import { DispatchRepository } from './store/dispatch.repository.js';
 import { TaskRepository } from './store/task.repository.js';
 
 const BATCH = 500;
+/** Longer than telling the queue can take. */
+const RELAY_HOLD_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
 const PRUNE_BATCH = 200;
 
@@ -67,7 +69,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       await this.dispatcher.queue.add(dispatches);
       await failpoint('relay.after-add');
     };
-    while (!this.stopped && (await this.dispatches.relay(id, BATCH, tell)) === BATCH);
+    while (!this.stopped && (await this.dispatches.relay(id, BATCH, RELAY_HOLD_MS, tell)) === BATCH);
   }
 
   private async redispatchExpired(): Promise<void> {

@@ -12,16 +12,17 @@ import {
 import { failpoint, LOGGER } from '#libs/chassis';
 import { LLM, type Llm, type ToolSpec } from '#libs/llm';
 import type { Logger } from '#libs/telemetry';
-import { ToolClient } from '#libs/tools';
+import { backoffMs, ToolClient } from '#libs/tools';
 import { AGENT, type Agent } from './agent.js';
 import { DeltaStream } from './delta-stream.js';
 import { Dispatcher } from './dispatcher.js';
 import { TaskFeed } from './feed.js';
 import { Stopped, type Lease } from './lease.js';
 import { buildMessages, estimateTokens } from './loop/context.js';
-import { backoff, callModel, pause } from './loop/model-call.js';
+import { BACKOFF, callModel, pause } from './loop/model-call.js';
 import { bestOutput, next, type Ending } from './loop/next.js';
 import { apply, replay, type RunState } from './loop/state.js';
+import { storable } from './loop/storable.js';
 import { makeCalls, type Pinned } from './loop/tool-calls.js';
 import { RunMetrics } from './run-metrics.js';
 import { RunRepository } from './store/run.repository.js';
@@ -52,7 +53,7 @@ export class Runner {
         const entries = await lease.persist(() => this.runs.entries(lease.task.id));
         run.state = replay(entries.map(({ body }) => body));
       }
-      const obstacle = obstacleOf(lease);
+      const obstacle = obstacleOf(lease, run.state);
       await (obstacle ? this.end(run, [], obstacle) : this.loop(run));
     } catch (error) {
       await this.endAfter(error, run);
@@ -122,7 +123,7 @@ export class Runner {
         lease,
       );
       this.metrics.modelReplied(this.agent.definition.id, reply.usage);
-      return {
+      return storable({
         kind: 'model',
         content: reply.content,
         tool_calls: reply.toolCalls,
@@ -131,7 +132,7 @@ export class Runner {
         model: reply.model,
         duration_ms: Math.round(performance.now() - started),
         ...(run.state.turns.length === 0 ? { pinned: run.pinned() } : {}),
-      };
+      });
     } finally {
       deltas.close();
     }
@@ -146,7 +147,7 @@ export class Runner {
       } catch (error) {
         run.lease.signal.throwIfAborted();
         if (!(error instanceof RetryableError)) throw error;
-        await pause(backoff(attempt), run.lease.signal);
+        await pause(backoffMs(attempt - 1, BACKOFF), run.lease.signal);
       }
     }
     return run.specs;
@@ -246,17 +247,17 @@ class Run {
   }
 }
 
-/** Why a claimed task must not run at all. */
-function obstacleOf({ task, signal }: Lease): Ending | null {
-  if (task.cancelRequested) return endingAfter(null, 'cancelled', replay([]));
+/** Why a claimed task must not run at all; what its journal has reached is kept. */
+function obstacleOf({ task, signal }: Lease, state: RunState): Ending | null {
+  if (task.cancelRequested) return endingAfter(null, 'cancelled', state);
   if (task.crashes > MAX_CRASHES)
     return {
       status: 'failed',
-      output: null,
+      output: bestOutput(state),
       error: 'poison',
       detail: `Its worker died ${task.crashes} times in a row at the same place`,
     };
-  if (task.remainingMs <= 0 || signal.aborted) return endingAfter(null, 'deadline', replay([]));
+  if (task.remainingMs <= 0 || signal.aborted) return endingAfter(null, 'deadline', state);
   return null;
 }
 

@@ -4,10 +4,11 @@ import { failpoint, LOGGER } from '#libs/chassis';
 import { BatonError, messageOf } from '#libs/contracts';
 import type { RunJob } from '#libs/messaging';
 import type { Logger } from '#libs/telemetry';
+import { backoffMs } from '#libs/tools';
 import type { Agent } from './agent.js';
 import { Dispatcher, queueName } from './dispatcher.js';
 import { Leases } from './lease.js';
-import { backoff, pause } from './loop/model-call.js';
+import { BACKOFF, pause } from './loop/model-call.js';
 import { Runner } from './run.js';
 import { RunRepository } from './store/run.repository.js';
 
@@ -45,8 +46,8 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
       await failpoint('worker.before-claim');
       const lease = await this.claim(job.data.taskId);
       if (!lease) return;
-      await failpoint('worker.after-claim');
       try {
+        await failpoint('worker.after-claim');
         // A claim that was under way when the drain began.
         if (this.draining.signal.aborted) await this.handOver([lease.task]);
         else await this.runner.run(lease);
@@ -61,7 +62,7 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
           return await this.leases.claim(taskId);
         } catch (error) {
           if (!(error instanceof BatonError && error.retryable)) throw error;
-          await pause(backoff(attempt), this.draining.signal);
+          await pause(backoffMs(attempt - 1, BACKOFF), this.draining.signal);
         }
       }
     }

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { TypeOrmModule } from '@nestjs/typeorm';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { MixedList } from 'typeorm';
-import { Database, DATABASE_OPTIONS } from './database.js';
+import { DATA_SOURCE, Database, DATABASE_OPTIONS } from './database.js';
 
 export interface DatabaseOptions {
   /** `postgres://user:password@host:port/database` */
@@ -17,6 +17,12 @@ export interface DatabaseOptions {
   statementTimeoutMs?: number;
 }
 
+/**
+ * Statements address rows by key in batches of unknown size. Left alone, Postgres plans them while a table is small and then keeps
+ * scanning it as it grows; with these settings it takes the indexes from the start.
+ */
+const KEYED_PLANS = '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off';
+
 @Module({})
 export class DatabaseModule {
   static forRoot(options: DatabaseOptions): DynamicModule {
@@ -25,6 +31,8 @@ export class DatabaseModule {
       global: true,
       imports: [
         TypeOrmModule.forRoot({
+          // Many services may live in one process: the schema tells their data sources apart.
+          name: options.schema,
           type: 'postgres',
           url: options.url,
           schema: options.schema,
@@ -34,12 +42,17 @@ export class DatabaseModule {
           poolSize: options.poolMax ?? 8,
           connectTimeoutMS: 2000,
           extra: {
+            options: KEYED_PLANS,
             statement_timeout: options.statementTimeoutMs ?? 5000,
             idle_in_transaction_session_timeout: 10_000,
           },
         }),
       ],
-      providers: [{ provide: DATABASE_OPTIONS, useValue: { schema: options.schema } }, Database],
+      providers: [
+        { provide: DATABASE_OPTIONS, useValue: { schema: options.schema } },
+        { provide: DATA_SOURCE, useExisting: getDataSourceToken(options.schema) },
+        Database,
+      ],
       exports: [Database],
     };
   }

@@ -1,5 +1,4 @@
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
-import { InjectDataSource } from '@nestjs/typeorm';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import type { DataSource } from 'typeorm';
 import { messageOf, RetryableError } from '#libs/contracts';
@@ -7,6 +6,7 @@ import { LOGGER, Readiness } from '#libs/chassis';
 import type { Logger } from '#libs/telemetry';
 
 export const DATABASE_OPTIONS = Symbol('DatabaseOptions');
+export const DATA_SOURCE = Symbol('DataSource');
 
 /** SQL with `$1` parameters. A `name` makes it a prepared statement: for the few statements of the hot path. */
 export interface Statement {
@@ -34,7 +34,7 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
   readonly whenReady = new Promise<void>((resolve) => (this.ready = resolve));
 
   constructor(
-    @InjectDataSource() private readonly source: DataSource,
+    @Inject(DATA_SOURCE) private readonly source: DataSource,
     @Inject(DATABASE_OPTIONS) private readonly options: { schema: string },
     @Inject(Readiness) readiness: Readiness,
     @Inject(LOGGER) private readonly logger: Logger,

@@ -36,7 +36,7 @@ export function estimateTokens(messages: ChatMessage[], tools: ToolSpec[]): numb
 
 /** Cuts a large result to its beginning, as text, and says so. */
 export function boundOutcome(outcome: ToolOutcome): ToolOutcome {
-  if (!outcome.ok) return { ...outcome, message: outcome.message.slice(0, RESULT_CHARS) };
+  if (!outcome.ok) return { ...outcome, message: outcome.message.slice(0, RESULT_CHARS).toWellFormed() };
   const text = JSON.stringify(outcome.result) ?? 'null';
   if (text.length <= RESULT_CHARS) return outcome;
   return {

@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RetryableError } from '#libs/contracts';
 import { failpoint } from '#libs/chassis';
 import type { ChatReply, ChatRequest, Llm } from '#libs/llm';
+import { backoffMs } from '#libs/tools';
 import type { Lease } from '../lease.js';
 
 /** Attempts of one model call over all its retries: the only place where they are retried. */
 const MAX_ATTEMPTS = 30;
-const BACKOFF_MIN_MS = 250;
-const BACKOFF_MAX_MS = 30_000;
+/** Milliseconds; also used where the loop waits for another dependency. */
+export const BACKOFF = { baseMs: 250, maxMs: 30_000 };
 
 /**
  * Asks the model, again with exponential backoff and full jitter (or when the provider says) while the failure is retryable,
@@ -29,13 +30,9 @@ export async function callModel(
     } catch (error) {
       lease.signal.throwIfAborted();
       if (!(error instanceof RetryableError) || attempt >= MAX_ATTEMPTS) throw error;
-      await pause(error.retryAfterMs ?? backoff(attempt), lease.signal);
+      await pause(error.retryAfterMs ?? backoffMs(attempt - 1, BACKOFF), lease.signal);
     }
   }
-}
-
-export function backoff(attempt: number): number {
-  return BACKOFF_MIN_MS / 2 + Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** (attempt - 1));
 }
 
 /** @throws the signal's reason as soon as it aborts */

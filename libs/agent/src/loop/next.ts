@@ -36,14 +36,6 @@ export function next(state: RunState, limits: RunLimits, promptTokens: () => num
     const ending = endingOf(last, state, limits);
     return ending ? { do: 'finish', ending } : { do: 'tools', calls: last.reply.tool_calls };
   }
-  if (malformedTurns(state.turns) >= MALFORMED_TURNS)
-    return finish(
-      failed(
-        state,
-        'tool_arguments_malformed',
-        'The model wrote tool arguments that are not JSON objects, again after it was told',
-      ),
-    );
   const maxTokens = limits.tokenBudget - state.tokensUsed - promptTokens();
   return maxTokens < MIN_REPLY_TOKENS ? finish(budgetExceeded(state)) : { do: 'model', maxTokens };
 }
@@ -62,6 +54,13 @@ function endingOf({ reply }: Turn, state: RunState, limits: RunLimits): Ending |
     if (!reply.content?.trim()) return failed(state, 'empty_reply', 'The model ended without an answer');
     return { status: 'completed', output: reply.content, error: null, detail: null };
   }
+  // Also its readable calls are not made: nobody would learn of their effects.
+  if (malformedTurns(state.turns) >= MALFORMED_TURNS)
+    return failed(
+      state,
+      'tool_arguments_malformed',
+      'The model wrote tool arguments that are not JSON objects, again after it was told',
+    );
   if (spent) return budgetExceeded(state);
   // Results that no later step can read are not worth their effects.
   if (state.turns.length >= limits.maxSteps)

@@ -5,6 +5,7 @@ import type { ToolClient } from '#libs/tools';
 import type { Lease } from '../lease.js';
 import { boundOutcome } from './context.js';
 import { parseArguments } from './next.js';
+import { storable } from './storable.js';
 
 /** Calls of one reply that run at the same time. */
 const PARALLEL = 8;
@@ -36,7 +37,12 @@ export async function makeCalls(
       const outcome =
         index < MAX_CALLS ? await makeCall(tools, call, { step, index, pinned, lease }) : tooMany();
       const duration_ms = Math.round(performance.now() - started);
-      results[index] = { call_id: call.id, name: call.name, duration_ms, outcome: boundOutcome(outcome) };
+      results[index] = {
+        call_id: call.id,
+        name: call.name,
+        duration_ms,
+        outcome: storable(boundOutcome(outcome)),
+      };
     }
   };
   await Promise.all(Array.from({ length: Math.min(PARALLEL, calls.length) }, worker));

@@ -12,30 +12,39 @@ interface Row {
 export class DispatchRepository {
   constructor(@Inject(Database) private readonly database: Database) {}
 
-  /** Hands due dispatches to `tell` and forgets them when it resolves; two relays never hold the same row. Returns how many. */
+  /**
+   * Hands due dispatches to `tell` and forgets them when it resolves. What is being told belongs to this relay for `holdMs`
+   * milliseconds, so that two relays never tell the same and no connection waits for the queue. Returns how many.
+   */
   async relay(
     agentId: string,
     limit: number,
+    holdMs: number,
     tell: (dispatches: Dispatch[]) => Promise<void>,
   ): Promise<number> {
-    return this.database.transaction(async (query) => {
-      const rows = await query<Row>(
-        `delete from agents.outbox where (task_id, dispatch_no) in (
-           select task_id, dispatch_no from agents.outbox where agent_id = $1 and due_at <= now()
-           order by due_at limit $2 for update skip locked)
-         returning task_id, dispatch_no`,
-        [agentId, limit],
-      );
-      if (rows.length > 0) await tell(rows.map(toDispatch));
-      return rows.length;
-    });
+    const rows = await this.database.query<Row>(
+      `with due as (
+         select task_id, dispatch_no from agents.outbox where agent_id = $1 and due_at <= now() order by due_at limit $2
+         for update skip locked)
+       update agents.outbox o set due_at = now() + $3 * interval '1 ms' from due
+       where o.task_id = due.task_id and o.dispatch_no = due.dispatch_no
+       returning o.task_id, o.dispatch_no`,
+      [agentId, limit, holdMs],
+    );
+    if (rows.length === 0) return 0;
+    await tell(rows.map(toDispatch));
+    await this.database.query(
+      `delete from agents.outbox o using unnest($1::uuid[], $2::int[]) as t(id, no) where o.task_id = t.id and o.dispatch_no = t.no`,
+      [rows.map((row) => row.task_id), rows.map((row) => row.dispatch_no)],
+    );
+    return rows.length;
   }
 
   /** Dispatches tasks anew whose lease ran out; those it dispatched less than `graceMs` ago are left to their queue. */
   async redispatchExpired(agentId: string, graceMs: number, limit: number): Promise<Dispatch[]> {
     return this.redispatch(
       `select id from agents.tasks
-       where agent_id = $1 and status = 'running' and lease_until < now() and dispatched_at < now() - $2 * interval '1 ms'
+       where agent_id = $1 and finished_at is null and status = 'running' and lease_until < now() and dispatched_at < now() - $2 * interval '1 ms'
        order by id limit $3 for update skip locked`,
       [agentId, graceMs, limit],
     );
@@ -53,12 +62,12 @@ export class DispatchRepository {
   ): Promise<Array<Dispatch & { acceptedNo: string }>> {
     const rows = await this.database.query<Row & { accepted_no: string }>(
       `select t.id as task_id, t.dispatch_no, t.accepted_no from agents.tasks t
-       where t.agent_id = $1 and t.status in ('pending', 'running') and t.lease_until is null
+       where t.agent_id = $1 and t.finished_at is null and t.lease_until is null
          and t.dispatched_at < now() - $2 * interval '1 ms' and t.accepted_no > $3
          and not exists (
            select 1 from agents.tasks e
            where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-             and e.status in ('pending', 'running') and e.accepted_no < t.accepted_no)
+             and e.finished_at is null and e.accepted_no < t.accepted_no)
        order by t.accepted_no limit $4`,
       [agentId, olderThanMs, after, limit],
     );
@@ -69,7 +78,7 @@ export class DispatchRepository {
   async redispatchLost(lost: Dispatch[]): Promise<Dispatch[]> {
     return this.redispatch(
       `select t.id from agents.tasks t join unnest($1::uuid[], $2::int[]) as l(id, no) on t.id = l.id and t.dispatch_no = l.no
-       where t.status in ('pending', 'running') and t.lease_until is null order by t.id for update of t skip locked`,
+       where t.finished_at is null and t.lease_until is null order by t.id for update of t skip locked`,
       [lost.map(({ taskId }) => taskId), lost.map(({ dispatchNo }) => dispatchNo)],
     );
   }

@@ -39,12 +39,11 @@ export class DurableCore1763900000000 implements MigrationInterface {
         tokens_used int not null default 0,
         tool_calls int not null default 0,
         duration_ms int
-      ) with (fillfactor = 80);
+      ) with (fillfactor = 60);
 
       create unique index tasks_idempotency on agents.tasks (tenant, idempotency_key) where idempotency_key is not null;
-      create index tasks_active on agents.tasks (tenant, agent_id, session_id, accepted_no) where status in ('pending', 'running');
-      -- Two tasks of one session never run at once, whatever two claims see of each other.
-      create unique index tasks_one_per_session on agents.tasks (tenant, agent_id, session_id) where status = 'running';
+      -- No index knows the status, so that a claim touches none of them (heap-only update, hence the fillfactor).
+      create index tasks_active on agents.tasks (tenant, agent_id, session_id, accepted_no) where finished_at is null;
       create index tasks_newest on agents.tasks (tenant, agent_id, accepted_no);
       create index tasks_of_session on agents.tasks (tenant, session_id, accepted_no);
 
@@ -64,7 +63,6 @@ export class DurableCore1763900000000 implements MigrationInterface {
         due_at timestamptz not null,
         primary key (task_id, dispatch_no)
       );
-      create index outbox_due on agents.outbox (agent_id, due_at);
     `);
   }
 

@@ -83,18 +83,20 @@ const CLAIM = {
     with claimed as (
       update agents.tasks t set
         status = 'running', epoch = t.epoch + 1, lease_until = now() + $2 * interval '1 ms', started_at = coalesce(t.started_at, now()),
-        crashes = case when t.lease_until is null then t.crashes when j.seq > t.crash_seq then 1 else t.crashes + 1 end,
-        crash_seq = case when t.lease_until is null then t.crash_seq else j.seq end
-      from unnest($1::uuid[]) as w(id), lateral (select coalesce(max(seq), 0) as seq from agents.journal where task_id = w.id) j
+        crashes = case when t.lease_until is null then t.crashes
+                       when (select coalesce(max(seq), 0) from agents.journal where task_id = t.id) > t.crash_seq then 1
+                       else t.crashes + 1 end,
+        crash_seq = case when t.lease_until is null then t.crash_seq
+                         else (select coalesce(max(seq), 0) from agents.journal where task_id = t.id) end
+      from unnest($1::uuid[]) as w(id)
       where t.id = w.id and t.status in ('pending', 'running') and (t.lease_until is null or t.lease_until < now())
         and not exists (
           select 1 from agents.tasks e
           where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-            and e.status in ('pending', 'running') and e.accepted_no < t.accepted_no)
+            and e.finished_at is null and e.accepted_no < t.accepted_no)
       returning t.*
     ), told as (
-      delete from agents.outbox where (task_id, dispatch_no) in (
-        select o.task_id, o.dispatch_no from agents.outbox o join claimed on o.task_id = claimed.id for update of o skip locked)
+      delete from agents.outbox o using claimed where o.task_id = claimed.id
     )
     select id, epoch, tenant, user_id, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
            (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms,
@@ -102,15 +104,17 @@ const CLAIM = {
     from claimed`,
 };
 
+// `limit $2` (the number of rows) tells the planner that they are few; without it a plan made early scans the whole table for ever.
 // The share lock and a claim's update exclude each other: an entry is either seen by the next claim's replay or refused.
 const APPEND = {
   name: 'runs-append',
   text: `
     with held as (
       select t.id, t.cancel_requested, e.seq, e.epoch, e.body
-      from json_to_recordset($1) as e("taskId" uuid, epoch int, seq int, body json)
+      from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, seq int, body json)
+            order by "taskId" limit $2) e
       join agents.tasks t on t.id = e."taskId" and t.epoch = e.epoch and t.status = 'running'
-      order by t.id for share of t
+      for share of t
     ), added as (
       insert into agents.journal (task_id, seq, epoch, body) select id, seq, epoch, body from held
       on conflict (task_id, seq) do nothing
@@ -128,8 +132,8 @@ const finishStatement = (name: string, epoch: string, condition: string) => ({
         status = f.status, output = f.output, error = f.error, error_detail = f.detail, steps_used = f."stepsUsed",
         tokens_used = f."tokensUsed", tool_calls = f."toolCalls", duration_ms = f."durationMs", finished_at = now(), lease_until = null,
         epoch = ${epoch}
-      from json_to_recordset($1) as f("taskId" uuid, epoch int, status text, output text, error text, detail text,
-                                      "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int)
+      from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, status text, output text, error text, detail text,
+              "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int) order by "taskId" limit $2) f
       where t.id = f."taskId" and t.epoch = f.epoch and ${condition}
       returning t.id, t.epoch, t.tenant, t.agent_id, t.session_id, t.finished_at
     ), entries as (
@@ -137,14 +141,12 @@ const finishStatement = (name: string, epoch: string, condition: string) => ({
       select ended.id, e.seq, ended.epoch, e.body
       from json_to_recordset($1) as f("taskId" uuid, entries json)
       join ended on ended.id = f."taskId", lateral json_to_recordset(f.entries) as e(seq int, body json)
-    ), untold as (
-      delete from agents.outbox where task_id in (select id from ended)
     ), successor as (
       update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now()
       from ended, lateral (
         select s.id from agents.tasks s
-        where s.tenant = ended.tenant and s.agent_id = ended.agent_id and s.session_id = ended.session_id and s.status = 'pending'
-          and s.id <> ended.id
+        where s.tenant = ended.tenant and s.agent_id = ended.agent_id and s.session_id = ended.session_id
+          and s.finished_at is null and s.status = 'pending' and s.id <> ended.id
         order by s.accepted_no limit 1) s
       where t.id = s.id
       returning t.id, t.dispatch_no, t.agent_id, ended.id as after
@@ -203,7 +205,7 @@ export class RunRepository {
 
   /** Ends a task that no live worker has; `fenced` when one has it by now. */
   async finishUnheld(finish: Finish): Promise<Finished | Fenced> {
-    const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish])]);
+    const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish]), 1]);
     return row ? finishedOf(row) : { fenced: true };
   }
 
@@ -228,8 +230,8 @@ export class RunRepository {
       {
         name: 'runs-renew',
         text: `with mine as (
-                 select t.id from agents.tasks t join unnest($1::uuid[], $2::int[]) as h(id, epoch) on t.id = h.id and t.epoch = h.epoch
-                 where t.status = 'running' order by t.id for update of t)
+                 select t.id from (select * from unnest($1::uuid[], $2::int[]) as r(id, epoch) order by id) h
+                 join agents.tasks t on t.id = h.id and t.epoch = h.epoch where t.status = 'running' for update of t)
                update agents.tasks t set lease_until = now() + $3 * interval '1 ms' from mine where t.id = mine.id
                returning t.id, t.cancel_requested`,
       },
@@ -269,6 +271,7 @@ export class RunRepository {
   private async appendAll(items: Append[]): Promise<Array<Appended | Fenced>> {
     const rows = await this.database.query<{ task_id: string; at: Date; cancel_requested: boolean }>(APPEND, [
       JSON.stringify(items),
+      items.length,
     ]);
     const added = new Map(rows.map((row) => [row.task_id, row]));
     const missing = items.filter(({ taskId }) => !added.has(taskId));
@@ -293,7 +296,7 @@ export class RunRepository {
   }
 
   private async finishAll(items: Finish[]): Promise<Array<Finished | Fenced>> {
-    const rows = await this.database.query<FinishRow>(FINISH, [JSON.stringify(items)]);
+    const rows = await this.database.query<FinishRow>(FINISH, [JSON.stringify(items), items.length]);
     const ended = new Map(rows.map((row) => [row.id, row]));
     const missing = items.filter(({ taskId }) => !ended.has(taskId));
     if (missing.length > 0) for (const row of await this.alreadyFinished(missing)) ended.set(row.id, row);

@@ -7,6 +7,8 @@ export interface NewTask extends Omit<AgentTask, 'sessionId'> {
   id: string;
   agentId: string;
   sessionId: string;
+  /** True when the session is this task's alone. */
+  ownSession: boolean;
   requestHash: string;
   timeoutMs: number;
 }
@@ -57,16 +59,23 @@ interface ViewRow {
 /** Milliseconds after which the relay takes an acceptance that the queue was not told of. */
 const RELAY_AFTER_MS = 1000;
 
+// The acceptances of one session wait for each other's commit: what has a higher `accepted_no` sees all that have a lower one.
 const ACCEPT = {
   name: 'tasks-accept',
   text: `
-    with added as (
+    with ordered as materialized (
+      select pg_advisory_xact_lock(session) from (
+        select distinct hashtextextended(i."agentId" || ' ' || i.tenant || ' ' || i."sessionId", 0) as session
+        from json_to_recordset($1) as i("agentId" text, tenant text, "sessionId" text, "ownSession" boolean)
+        where not i."ownSession" order by session) s
+    ), added as (
       insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
                                 max_steps, token_budget, traceparent, deadline)
       select i.id, i."agentId", i.tenant, i."userId", i."sessionId", i."idempotencyKey", i."requestHash", i.prompt, i.metadata,
              i."maxSteps", i."tokenBudget", i.traceparent, now() + i."timeoutMs" * interval '1 ms'
       from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "idempotencyKey" text,
              "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, "timeoutMs" int)
+      where (select count(*) from ordered) >= 0
       on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
       returning id, agent_id
     ), told as (
@@ -83,9 +92,14 @@ const VIEW_COLUMNS = `id, accepted_no, agent_id, session_id, status, output, err
 @Injectable()
 export class TaskRepository {
   private readonly acceptances: Batcher<NewTask, Accepted>;
+  private readonly endings: Batcher<string, boolean>;
 
   constructor(@Inject(Database) private readonly database: Database) {
     this.acceptances = new Batcher((tasks) => this.acceptAll(tasks));
+    this.endings = new Batcher(async (ids) => {
+      const ended = new Set(await this.ended(ids));
+      return ids.map((id) => ended.has(id));
+    });
   }
 
   /** Task and outbox row in one commit; with a known idempotency key the task that has it. */
@@ -170,10 +184,17 @@ export class TaskRepository {
     return { tasks: page.map(viewOf), next: rows.length > page.length ? page.at(-1)!.accepted_no : null };
   }
 
+  hasEnded(id: string): Promise<boolean> {
+    return this.endings.add(id);
+  }
+
   /** Those of `ids` that have ended. */
   async ended(ids: string[]): Promise<string[]> {
     const rows = await this.database.query<{ id: string }>(
-      `select id from agents.tasks where id = any($1::uuid[]) and status in ('completed', 'failed', 'cancelled')`,
+      {
+        name: 'tasks-ended',
+        text: `select id from agents.tasks where id = any($1::uuid[]) and finished_at is not null`,
+      },
       [ids],
     );
     return rows.map((row) => row.id);
@@ -183,7 +204,7 @@ export class TaskRepository {
   async backlog(agentId: string): Promise<Map<string, number>> {
     const rows = await this.database.query<{ tenant: string; count: number }>(
       `select tenant, count(*)::int as count from agents.tasks
-       where agent_id = $1 and status = 'pending' group by tenant`,
+       where agent_id = $1 and finished_at is null and status = 'pending' group by tenant`,
       [agentId],
     );
     return new Map(rows.map((row) => [row.tenant, row.count]));

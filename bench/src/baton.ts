@@ -1,0 +1,63 @@
+import { Intake, TaskFeed, agentService } from '#libs/agent';
+import { startService, type Env } from '#libs/chassis';
+import type { AgentTask } from '#libs/contracts';
+import { Database } from '#libs/database';
+import benchAgent from './bench.agent.js';
+import { ANSWER, type Contestant } from './contestant.js';
+
+const TIMEOUT_MS = 120_000;
+
+export interface Baton extends Contestant {
+  name: 'baton';
+  submit(prompt: string): Promise<string>;
+  waitForEnd(taskId: string): Promise<void>;
+  database: Database;
+}
+
+/** Baton as it is: door, journal, lease, queue and registry hop. Tasks go in at the point where every door's requests meet. */
+export async function startBaton(env: Env): Promise<Baton> {
+  const service = await startService(agentService(benchAgent), { ...env, PORT: '0' });
+  const { app } = service;
+  const [intake, feed, database] = [app.get(Intake), app.get(TaskFeed), app.get(Database)];
+  await database.whenReady;
+  const submit = async (prompt: string) => (await intake.accept(taskOf(prompt))).taskId;
+  const waitForEnd = async (taskId: string) => {
+    if (!(await feed.waitForEnd(taskId, TIMEOUT_MS))) throw new Error(`task ${taskId} did not end`);
+  };
+  return {
+    name: 'baton',
+    database,
+    submit,
+    waitForEnd,
+    runTask: async (prompt) => {
+      const taskId = await submit(prompt);
+      await waitForEnd(taskId);
+    },
+    stop: () => service.stop(),
+  };
+}
+
+/** @throws unless all tasks whose prompt begins with `prefix` completed with the scripted answer */
+export async function checkAnswers(database: Database, prefix: string, expected: number): Promise<void> {
+  const [row] = await database.query<{ good: number }>(
+    `select count(*)::int as good from agents.tasks where prompt like $1 || '%' and status = 'completed' and output = $2 and error is null`,
+    [prefix, ANSWER],
+  );
+  if (row!.good !== expected)
+    throw new Error(`${prefix}: ${row!.good} of ${expected} tasks ended with the answer`);
+}
+
+function taskOf(prompt: string): AgentTask {
+  return {
+    tenant: 'bench',
+    userId: null,
+    sessionId: null,
+    prompt,
+    metadata: {},
+    // Beyond what a door lets in: the longest measured task has 33 model calls.
+    maxSteps: 40,
+    tokenBudget: 10_000_000,
+    idempotencyKey: null,
+    traceparent: null,
+  };
+}

@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto';
+import type { Env } from '#libs/chassis';
+import { HttpClient } from '#libs/chassis';
+import { spawnService, startThrowawayStack, type SpawnedService, type ThrowawayStack } from '#libs/devstack';
+
+/** What both sides of every comparison share: the same Postgres, Redis, model and tool, each a process of its own. */
+export interface BenchStack {
+  infrastructure: ThrowawayStack;
+  llm: SpawnedService;
+  registry: SpawnedService;
+  tool: SpawnedService;
+  secret: string;
+  /** Environment of an agent on this stack. */
+  agentEnv: Env;
+  spawnAgent(env: Env): Promise<SpawnedService>;
+  scenario(scenario: object): Promise<void>;
+  scenarioStats(name: string): Promise<{ max_in_flight: number; requests: number }>;
+  stop(): Promise<void>;
+}
+
+export async function startBenchStack(progress: (line: string) => void): Promise<BenchStack> {
+  progress('starting Postgres, Redis, model, registry and tool');
+  const infrastructure = await startThrowawayStack(undefined, progress);
+  const secret = randomBytes(32).toString('hex');
+  const common: Env = {
+    DATABASE_URL: infrastructure.databaseUrl,
+    REDIS_URL: infrastructure.redisUrl,
+    BATON_INTERNAL_SECRET: secret,
+    LOG_LEVEL: 'error',
+  };
+  const services: SpawnedService[] = [];
+  const spawn = async (path: string, env: Env) => {
+    const service = await spawnService({ path, env: { ...common, ...env } });
+    services.push(service);
+    return service;
+  };
+  const llm = await spawn('scripted-llm', {});
+  const registry = await spawn('tool-registry', { TOOL_ACL: JSON.stringify({ 'agent-bench': ['lookup'] }) });
+  const tool = await spawn('bench/src/tool.main.js', { TOOL_REGISTRY_URL: registry.url });
+  const agentEnv: Env = {
+    ...common,
+    HOST: '127.0.0.1',
+    TOOL_REGISTRY_URL: registry.url,
+    OPENAI_BASE_URL: `${llm.url}/v1`,
+    OPENAI_API_KEY: 'bench',
+    BATON_MODEL: 'scripted',
+    WORKER_CONCURRENCY: '2000',
+    DATABASE_POOL: '8',
+  };
+  const http = new HttpClient();
+  return {
+    infrastructure,
+    llm,
+    registry,
+    tool,
+    secret,
+    agentEnv,
+    spawnAgent: (env) => spawn('bench/src/agent.main.js', { ...agentEnv, ...env }),
+    scenario: async (scenario) =>
+      void (await http.json(`${llm.url}/scenarios`, { method: 'POST', body: scenario })),
+    scenarioStats: async (name) =>
+      (await http.json<{ max_in_flight: number; requests: number }>(`${llm.url}/scenarios/${name}`)).body,
+    stop: async () => {
+      await Promise.all(services.map((service) => service.stop()));
+      await infrastructure.stop();
+    },
+  };
+}
