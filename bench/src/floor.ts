@@ -30,13 +30,13 @@ export async function startFloor(stack: BenchStack): Promise<Contestant> {
   const llm = new OpenAiLlm({ apiKey: 'bench', baseUrl: agentEnv['OPENAI_BASE_URL']!, model: 'scripted' });
   const http = new HttpClient();
   const tokens = new Tokens(secret, 'tool-registry');
-  const signal = new AbortController().signal;
 
   const runJob = async (job: Job<{ prompt: string }>): Promise<string | null> => {
     const messages: ChatMessage[] = [
       { role: 'system', content: 'You answer with what the tool says.' },
       { role: 'user', content: job.data.prompt },
     ];
+    const { signal } = new AbortController();
     let seq = 0;
     const insert = (body: unknown) =>
       pool.query({
@@ -77,7 +77,7 @@ export async function startFloor(stack: BenchStack): Promise<Contestant> {
   const queue = new Queue('floor', { connection });
   const events = new QueueEvents('floor', { connection });
   // Every waiting task listens.
-  events.setMaxListeners(0);
+  for (const emitter of [queue, events]) emitter.setMaxListeners(0);
   const worker = new Worker('floor', runJob, { connection, concurrency: 2000 });
   await Promise.all([worker.waitUntilReady(), events.waitUntilReady()]);
   return {

@@ -34,9 +34,12 @@ async function main(): Promise<void> {
 async function run(parts: Part[]): Promise<PartResult[]> {
   const progress = (line: string) => void process.stderr.write(`· ${line}\n`);
   const stack = await startBenchStack(progress);
+  const sides: Array<{ stop(): Promise<void> }> = [];
   try {
     const baton = await startBaton(stack.agentEnv);
+    sides.push(baton);
     const floor = await startFloor(stack);
+    sides.push(floor);
     const results: PartResult[] = [];
     for (const part of parts) {
       progress(part.title);
@@ -45,9 +48,9 @@ async function run(parts: Part[]): Promise<PartResult[]> {
         rows: await part.run({ stack, baton, floor, progress: (line) => progress(`  ${line}`) }),
       });
     }
-    await Promise.all([baton.stop(), floor.stop()]);
     return results;
   } finally {
+    await Promise.all(sides.map((side) => side.stop()));
     await stack.stop();
   }
 }
