@@ -97,7 +97,7 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
     });
     if (written.fenced) return false;
     this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
-    if (written.next) this.dispatcher.tell(written.next);
+    if (written.next) this.dispatcher.begin(written.next);
     this.metrics.ended(this.agent.definition.id, body.result);
     return true;
   }

@@ -16,6 +16,13 @@ export function agentConfig(env: Env) {
       desc: 'Callers whose tokens are accepted, separated by commas',
     }),
     WORKER_CONCURRENCY: bounded(1, 10_000)({ default: 500, desc: 'Tasks in flight in this process' }),
+    LOCAL_RUNS: bounded(
+      0,
+      10_000,
+    )({
+      default: 64,
+      desc: 'Tasks that begin at once in the process that accepted them; more go through the queue',
+    }),
     LEASE_MS: bounded(
       300,
       600_000,

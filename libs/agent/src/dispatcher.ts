@@ -5,6 +5,7 @@ import { failpoint } from '#libs/chassis';
 import { Batcher } from '#libs/database';
 import { RedisConnections, WorkQueue, type Dispatch } from '#libs/messaging';
 import { shortName } from './definition.js';
+import { LocalRuns } from './local-runs.js';
 
 export const queueName = (agentId: string): string => `agent.run.${shortName(agentId)}`;
 
@@ -21,12 +22,21 @@ export class Dispatcher {
   readonly queue: WorkQueue;
   private readonly adds: Batcher<Dispatch, undefined>;
 
-  constructor(@Inject(RUN_QUEUE) queue: Queue, @Inject(RedisConnections) redis: RedisConnections) {
+  constructor(
+    @Inject(RUN_QUEUE) queue: Queue,
+    @Inject(RedisConnections) redis: RedisConnections,
+    @Inject(LocalRuns) private readonly local: LocalRuns,
+  ) {
     this.queue = new WorkQueue(queue, redis.commands);
     this.adds = new Batcher(async (dispatches) => {
       await this.queue.add(dispatches);
       return dispatches.map(() => undefined);
     });
+  }
+
+  /** Begins the task in this process if it has room, else tells the queue. */
+  begin(dispatch: Dispatch): void {
+    if (!this.local.offer(dispatch.taskId)) this.tell(dispatch);
   }
 
   /** At once and best effort: what fails here is in the outbox, and the relay takes it. */

@@ -91,6 +91,7 @@ export class TaskFeed implements OnApplicationShutdown {
     const giveUp = () => wake(false);
     const timer = setTimeout(giveUp, timeoutMs);
     signal?.addEventListener('abort', giveUp, { once: true });
+    if (signal?.aborted) giveUp();
     this.addWaiter(taskId, onEnd);
     const unsubscribe = await this.channels.subscribe(channelOf(taskId), (text) => {
       if (text.includes('"kind":"finish"')) onEnd();

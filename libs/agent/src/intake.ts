@@ -76,7 +76,7 @@ export class Intake {
     await failpoint('intake.after-commit');
     if (accepted.created) {
       this.backlog.accepted(task.tenant);
-      this.dispatcher.tell({ taskId: id, dispatchNo: 1 });
+      this.dispatcher.begin({ taskId: id, dispatchNo: 1 });
     } else if (accepted.requestHash !== `${this.agent.definition.id}:${requestHash}`) {
       throw new TerminalError(
         'idempotency-key-reused',

@@ -180,7 +180,7 @@ export class Runner {
     if (written.fenced) return this.lost(lease);
     await failpoint('run.after-finish');
     for (const { seq, body } of entries) this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
-    if (written.next) this.dispatcher.tell(written.next);
+    if (written.next) this.dispatcher.begin(written.next);
     this.metrics.ended(this.agent.definition.id, finish.result);
     const { status, error, steps_used, tokens_used, tool_calls, duration_ms } = finish.result;
     this.logger.info(

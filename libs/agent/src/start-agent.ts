@@ -16,6 +16,7 @@ import { TaskController } from './doors/task.controller.js';
 import { TaskFeed } from './feed.js';
 import { Intake } from './intake.js';
 import { Leases } from './lease.js';
+import { LocalRuns } from './local-runs.js';
 import { Reconciler } from './reconciler.js';
 import { METRIC_PROVIDERS, RunMetrics } from './run-metrics.js';
 import { Runner } from './run.js';
@@ -72,6 +73,7 @@ function agentModule(agent: Agent): DynamicModule {
       TaskRepository,
       RunRepository,
       DispatchRepository,
+      LocalRuns,
       Dispatcher,
       TaskFeed,
       Backlog,

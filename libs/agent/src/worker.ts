@@ -8,6 +8,7 @@ import { backoffMs } from '#libs/tools';
 import type { Agent } from './agent.js';
 import { Dispatcher, queueName } from './dispatcher.js';
 import { Leases } from './lease.js';
+import { LocalRuns } from './local-runs.js';
 import { BACKOFF, pause } from './loop/model-call.js';
 import { Runner } from './run.js';
 import { RunRepository } from './store/run.repository.js';
@@ -15,6 +16,7 @@ import { RunRepository } from './store/run.repository.js';
 /** BullMQ's lock only says that a job is being looked at; who may write is the lease's business. */
 const LOCK_MS = 15_000;
 const STALL_SWEEP_MS = 5000;
+const LEFT_TO_RECONCILER = 'run not begun; the reconciler dispatches the task again';
 
 /**
  * The BullMQ worker of one agent. A job is a hint that a task may be claimable: a job that comes twice, late or for an ended
@@ -37,14 +39,24 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
       @Inject(Runner) private readonly runner: Runner,
       @Inject(RunRepository) private readonly runs: RunRepository,
       @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
+      @Inject(LocalRuns) private readonly local: LocalRuns,
       @Inject(LOGGER) private readonly logger: Logger,
     ) {
       super();
+      local.open((taskId) =>
+        this.work(taskId).catch((error: unknown) =>
+          logger.warn({ task_id: taskId, err: messageOf(error) }, LEFT_TO_RECONCILER),
+        ),
+      );
     }
 
-    async process(job: RunJob): Promise<void> {
+    process(job: RunJob): Promise<void> {
+      return this.work(job.data.taskId);
+    }
+
+    private async work(taskId: string): Promise<void> {
       await failpoint('worker.before-claim');
-      const lease = await this.claim(job.data.taskId);
+      const lease = await this.claim(taskId);
       if (!lease) return;
       try {
         await failpoint('worker.after-claim');
@@ -70,12 +82,13 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
     /** Drain: no new jobs, running tasks are handed over at their next await, then the worker closes. */
     async beforeApplicationShutdown(): Promise<void> {
       this.draining.abort(new Error('draining'));
+      this.local.close();
       await this.worker
         .pause(true)
         .catch((error: unknown) => this.logger.warn({ err: messageOf(error) }, 'worker not paused'));
       const held = this.leases.stopAll();
       if (held.length > 0) await this.handOver(held);
-      await this.worker.close();
+      await Promise.all([this.worker.close(), this.local.ended()]);
     }
 
     private async handOver(held: Array<{ id: string; epoch: number }>): Promise<void> {
@@ -96,10 +109,7 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
 
     @OnWorkerEvent('failed')
     onFailed(job: RunJob | undefined, error: Error): void {
-      this.logger.warn(
-        { task_id: job?.data.taskId, err: error.message },
-        'job failed; the reconciler dispatches the task again',
-      );
+      this.logger.warn({ task_id: job?.data.taskId, err: error.message }, LEFT_TO_RECONCILER);
     }
   }
   return AgentWorker;

@@ -79,23 +79,32 @@ export class Tokens {
   verify(authorization: string | undefined, audience: string): Principal {
     const token = /^Bearer (\S+)$/.exec(authorization ?? '')?.[1];
     if (!token) throw unauthenticated('A bearer token is required');
-    const known = this.verified.get(token);
+    const key = `${audience} ${token}`;
+    const known = this.verified.get(key);
     if (known) return known;
     try {
-      const claims = this.jwt.verify<Claims & { exp?: number }>(token, { audience });
-      if (!claims.exp || !claims.sub || !claims.tenant) throw new Error('a claim is missing');
+      const claims = this.jwt.verify<object>(token, { audience });
+      assertClaims(claims);
       const principal = {
         caller: claims.act?.sub ?? claims.sub,
         tenant: claims.tenant,
         userId: claims.user ?? null,
       };
       const ttl = claims.exp * 1000 - Date.now();
-      if (ttl > 0) this.verified.set(token, principal, { ttl });
+      if (ttl > 0) this.verified.set(key, principal, { ttl });
       return principal;
     } catch (error) {
       throw unauthenticated(`The token is not valid: ${messageOf(error)}`);
     }
   }
+}
+
+function assertClaims(claims: object): asserts claims is Claims & { exp: number } {
+  const { exp, sub, tenant, user, act } = claims as Partial<Claims> & { exp?: number };
+  const isName = (value: unknown) => typeof value === 'string' && value !== '';
+  const wellFormed =
+    exp && isName(sub) && isName(tenant) && (user === undefined || isName(user)) && (!act || isName(act.sub));
+  if (!wellFormed) throw new Error('a claim is missing or no text');
 }
 
 function unauthenticated(detail: string): TerminalError {

@@ -122,8 +122,7 @@ function parseJson<T>(text: string): T {
 }
 
 function errorFromAnswer(status: number, headers: HttpAnswer<unknown>['headers'], text: string): Error {
-  const isProblem = String(headers['content-type'] ?? '').startsWith(PROBLEM_MEDIA_TYPE);
-  const problem = isProblem ? parseJson<Problem>(text) : undefined;
+  const problem = problemIn(headers, text);
   const code = problem?.code ?? `http-${status}`;
   const detail = problem?.detail ?? `The service answered ${status}`;
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
@@ -134,6 +133,16 @@ function errorFromAnswer(status: number, headers: HttpAnswer<unknown>['headers']
     });
   }
   return new TerminalError(code, detail, { status, errors: problem?.errors });
+}
+
+/** A problem that cannot be read does not change what the status says. */
+function problemIn(headers: HttpAnswer<unknown>['headers'], text: string): Partial<Problem> | null {
+  if (!String(headers['content-type'] ?? '').startsWith(PROBLEM_MEDIA_TYPE)) return null;
+  try {
+    return JSON.parse(text) as Partial<Problem> | null;
+  } catch {
+    return null;
+  }
 }
 
 /** Errors raised before a byte of the request was sent. */

@@ -182,13 +182,20 @@ export class TaskController {
       userId,
       sessionId: body.session_id ?? null,
       prompt: body.prompt.toWellFormed(),
-      metadata: body.metadata ?? {},
+      metadata: wellFormed(body.metadata ?? {}),
       maxSteps: body.max_steps ?? limits.maxSteps,
       tokenBudget: body.token_budget ?? limits.tokenBudget,
       idempotencyKey: idempotencyKeyOf(headers['idempotency-key']),
       traceparent: headers['traceparent'] ?? null,
     };
   }
+}
+
+/** Postgres stores no halves of surrogate pairs. */
+function wellFormed(metadata: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(metadata).map(([key, value]) => [key.toWellFormed(), value.toWellFormed()]),
+  );
 }
 
 function idempotencyKeyOf(header: string | undefined): string | null {

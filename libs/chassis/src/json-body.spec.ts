@@ -1,0 +1,198 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import express, { type ErrorRequestHandler } from 'express';
+import { BatonError } from '#libs/contracts';
+import { jsonBody } from './json-body.js';
+import { sendProblem } from './problem.filter.js';
+
+const MAX_BYTES = 10_000;
+let server: Server;
+let url: string;
+let port: number;
+
+beforeAll(async () => {
+  const app = express();
+  app.use(jsonBody({ maxBytes: MAX_BYTES, timeoutMs: 150 }));
+  app.use((request, response) => void response.json({ body: request.body ?? null }));
+  const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+    if (error instanceof BatonError) sendProblem(response, error);
+    else response.status(500).json({ code: String(error) });
+  };
+  app.use(onError);
+  server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  port = (server.address() as AddressInfo).port;
+  url = `http://127.0.0.1:${port}`;
+});
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+async function post(
+  body: string | Uint8Array<ArrayBuffer> | undefined,
+  headers: Record<string, string> = { 'content-type': 'application/json' },
+) {
+  const response = await fetch(url, { method: 'POST', headers, body });
+  const answer = (await response.json()) as {
+    code?: string;
+    errors?: Array<{ field: string }>;
+    body?: unknown;
+  };
+  return {
+    status: response.status,
+    code: answer.code,
+    fields: answer.errors?.map(({ field }) => field),
+    body: answer.body,
+  };
+}
+
+const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
+
+describe('a body', () => {
+  it.each<[string, string, unknown]>([
+    ['an object', '{"a":[1,{"b":"ä"}],"c":null}', { a: [1, { b: 'ä' }], c: null }],
+    ['an empty object', '{}', {}],
+    ['an object with space around it', ' \n{"a":1}\t', { a: 1 }],
+    ['64 levels', nested(64), JSON.parse(nested(64))],
+    ['names that only look reserved', '{"__proto":1,"constructors":2}', { __proto: 1, constructors: 2 }],
+    ['reserved names as values', '{"a":"__proto__"}', { a: '__proto__' }],
+  ])('that is %s is read', async (_, text, value) => {
+    expect(await post(text)).toMatchObject({ status: 200, body: value });
+  });
+
+  it('may be missing', async () => {
+    expect(await post(undefined, {})).toMatchObject({ status: 200, body: null });
+  });
+
+  it.each(['application/json; charset=utf-8', 'Application/JSON', 'application/json;charset="UTF-8"'])(
+    'of type %s is read',
+    async (type) => {
+      expect(await post('{}', { 'content-type': type })).toMatchObject({ status: 200 });
+    },
+  );
+
+  it('may be compressed', async () => {
+    expect(
+      await post(gzipSync('{"a":1}'), { 'content-type': 'application/json', 'content-encoding': 'gzip' }),
+    ).toMatchObject({
+      status: 200,
+      body: { a: 1 },
+    });
+  });
+});
+
+describe('400 malformed-request', () => {
+  it.each<[string, string | Uint8Array<ArrayBuffer>]>([
+    ['broken JSON', '{"a":'],
+    ['two values', '{} {}'],
+    ['only space', '   '],
+    ['an array', '[{"a":1}]'],
+    ['a text', '"a"'],
+    ['a number', '1'],
+    ['null', 'null'],
+    ['invalid UTF-8', new Uint8Array([0x7b, 0x22, 0x61, 0x22, 0x3a, 0x22, 0xff, 0x22, 0x7d])],
+    [
+      'half a surrogate in UTF-8',
+      new Uint8Array([0x7b, 0x22, 0x61, 0x22, 0x3a, 0x22, 0xed, 0xa0, 0x80, 0x22, 0x7d]),
+    ],
+    ['NUL in a value', '{"a":{"b":"x\\u0000"}}'],
+    ['NUL in a list', '{"a":["x\\u0000"]}'],
+    ['NUL in a key', '{"a\\u0000":1}'],
+    ['65 levels', nested(65)],
+    ['4,000 levels', nested(4000)],
+  ])('for %s', async (_, body) => {
+    expect(await post(body)).toMatchObject({ status: 400, code: 'malformed-request' });
+  });
+
+  it('for a compressed body that is not', async () => {
+    expect(
+      await post('{}', { 'content-type': 'application/json', 'content-encoding': 'gzip' }),
+    ).toMatchObject({
+      status: 400,
+      code: 'malformed-request',
+    });
+  });
+});
+
+describe('400 validation', () => {
+  it('names every reserved key', async () => {
+    expect(await post('{"__proto__":1,"a":{"constructor":{"b":1}},"c":[{"prototype":1}]}')).toEqual({
+      status: 400,
+      code: 'validation',
+      fields: expect.arrayContaining(['__proto__', 'a.constructor', 'c.0.prototype']),
+      body: undefined,
+    });
+    expect(({} as Record<string, unknown>)['b']).toBeUndefined();
+  });
+});
+
+describe('413 payload-too-large', () => {
+  it('for a body beyond the limit, not for one at it', async () => {
+    const sized = (bytes: number) => `{"a":"${'x'.repeat(bytes - 8)}"}`;
+    expect(await post(sized(MAX_BYTES))).toMatchObject({ status: 200 });
+    expect(await post(sized(MAX_BYTES + 1))).toMatchObject({ status: 413, code: 'payload-too-large' });
+  });
+
+  it('for a small body that unpacks to a large one', async () => {
+    const bomb = gzipSync(`{"a":"${'x'.repeat(5_000_000)}"}`);
+    expect(bomb.length).toBeLessThan(MAX_BYTES);
+    expect(
+      await post(bomb, { 'content-type': 'application/json', 'content-encoding': 'gzip' }),
+    ).toMatchObject({
+      status: 413,
+      code: 'payload-too-large',
+    });
+  });
+});
+
+describe('415 unsupported-media-type', () => {
+  it.each([
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    'application/xml',
+    'application/json; charset=latin1',
+    'application/jsonx',
+  ])('for %s', async (type) => {
+    expect(await post('{}', { 'content-type': type })).toMatchObject({
+      status: 415,
+      code: 'unsupported-media-type',
+    });
+  });
+
+  it('for no type at all', async () => {
+    expect(await post(new TextEncoder().encode('{}'), {})).toMatchObject({ status: 415 });
+  });
+
+  it('for an encoding that nobody knows', async () => {
+    expect(await post('{}', { 'content-type': 'application/json', 'content-encoding': 'zip' })).toMatchObject(
+      { status: 415 },
+    );
+  });
+});
+
+describe('408 request-timeout', () => {
+  /** Sends `head`, then `rest` never. */
+  const slow = (head: string) =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(head));
+      let answer = '';
+      socket.on('data', (data) => (answer += data.toString()));
+      socket.on('close', () => resolve(answer));
+      socket.on('error', reject);
+    });
+
+  it.each([
+    ['of known length', 'content-length: 100\r\n\r\n{"a":'],
+    ['in chunks', 'transfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n'],
+  ])('for a body %s that does not come, and the connection ends', async (_, rest) => {
+    const answer = await slow(`POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${rest}`);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    expect(answer).toContain('application/problem+json');
+    expect(answer).toContain('"code":"request-timeout"');
+    expect(answer).toMatch(/connection: close/i);
+  });
+});
