@@ -33,7 +33,11 @@ export default {
       roots: ['<rootDir>/apps', '<rootDir>/libs', '<rootDir>/bench'],
       testRegex: '(?<!\\.int)\\.spec\\.ts$',
     }),
-    project('integration', { ...services, roots: ['<rootDir>/apps', '<rootDir>/libs'], testRegex: '\\.int\\.spec\\.ts$' }),
+    project('integration', {
+      ...services,
+      roots: ['<rootDir>/apps', '<rootDir>/libs'],
+      testRegex: '\\.int\\.spec\\.ts$',
+    }),
     project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
     project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),
   ],

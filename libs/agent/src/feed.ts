@@ -94,7 +94,7 @@ export class TaskFeed implements OnApplicationShutdown {
     if (signal?.aborted) giveUp();
     this.addWaiter(taskId, onEnd);
     const unsubscribe = await this.channels.subscribe(channelOf(taskId), (text) => {
-      if (text.includes('"kind":"finish"')) onEnd();
+      if (isFinish(text)) onEnd();
     });
     try {
       // It may have ended before the subscription was there.
@@ -132,6 +132,13 @@ export class TaskFeed implements OnApplicationShutdown {
   onApplicationShutdown(): void {
     clearInterval(this.poll);
   }
+}
+
+/** Most messages are told apart without being parsed; a tool's result may hold the same words. */
+function isFinish(text: string): boolean {
+  if (!text.includes('"kind":"finish"')) return false;
+  const item = JSON.parse(text) as FeedItem;
+  return 'entry' in item && item.entry.body.kind === 'finish';
 }
 
 /** Messages between a subscription and its watcher. */

@@ -8,12 +8,11 @@ import {
   Param,
   Post,
   Query,
-  Req,
   Res,
   type PipeTransform,
 } from '@nestjs/common';
 import { ApiBearerAuth, ApiHeader, ApiOperation, ApiTags } from '@nestjs/swagger';
-import type { Request, Response } from 'express';
+import type { Response } from 'express';
 import {
   isTerminal,
   TASK_LIMITS,
@@ -84,13 +83,12 @@ export class TaskController {
     @Body() body: SubmitTaskDto,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Req() request: Request,
     @Res({ passthrough: true }) response: Response,
   ): Promise<TaskView> {
     const { taskId } = await this.intake.accept(this.toTask(body, headers, caller));
     response.location(`/tasks/${taskId}`);
     const gone = new AbortController();
-    request.once('close', () => gone.abort());
+    response.once('close', () => gone.abort());
     const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal);
     response.status(ended ? 200 : 202);
     return this.find(taskId, caller);
