@@ -22,7 +22,8 @@ export async function startBaton(env: Env): Promise<Baton> {
   await database.whenReady;
   const submit = async (prompt: string) => (await intake.accept(taskOf(prompt))).taskId;
   const waitForEnd = async (taskId: string) => {
-    if (!(await feed.waitForEnd(taskId, TIMEOUT_MS))) throw new Error(`task ${taskId} did not end`);
+    if (!(await feed.waitForEnd(taskId, TIMEOUT_MS, undefined, true)))
+      throw new Error(`task ${taskId} did not end`);
   };
   return {
     name: 'baton',

@@ -33,6 +33,7 @@ export class TaskFeed implements OnApplicationShutdown {
 
   announce(taskId: string, item: FeedItem): void {
     this.channels.publish(channelOf(taskId), JSON.stringify(item));
+    if ('entry' in item && item.entry.body.kind === 'finish') this.wake(taskId);
   }
 
   /** Items after the sequence `after`, up to the terminal entry or until `signal` aborts. `ended`: nothing will follow the journal. */
@@ -83,8 +84,16 @@ export class TaskFeed implements OnApplicationShutdown {
     }
   }
 
-  /** Resolves true when the task has ended, false after `timeoutMs` or when `signal` aborts. */
-  async waitForEnd(taskId: string, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+  /**
+   * Resolves true when the task has ended, false after `timeoutMs` or when `signal` aborts.
+   * @param accepted the task was accepted just now: it needs no look whether it ended before anybody listened
+   */
+  async waitForEnd(
+    taskId: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+    accepted = false,
+  ): Promise<boolean> {
     let wake!: (ended: boolean) => void;
     const answer = new Promise<boolean>((resolve) => (wake = resolve));
     const onEnd = () => wake(true);
@@ -98,7 +107,7 @@ export class TaskFeed implements OnApplicationShutdown {
     });
     try {
       // It may have ended before the subscription was there.
-      if (await this.tasks.hasEnded(taskId).catch(() => false)) return true;
+      if (!accepted && (await this.tasks.hasEnded(taskId).catch(() => false))) return true;
       return await answer;
     } finally {
       clearTimeout(timer);
@@ -126,7 +135,11 @@ export class TaskFeed implements OnApplicationShutdown {
 
   private async pollEnded(): Promise<void> {
     const ended = await this.tasks.ended([...this.waiters.keys()]).catch(() => []);
-    for (const id of ended) for (const onEnd of this.waiters.get(id) ?? []) onEnd();
+    for (const id of ended) this.wake(id);
+  }
+
+  private wake(taskId: string): void {
+    for (const onEnd of this.waiters.get(taskId) ?? []) onEnd();
   }
 
   onApplicationShutdown(): void {

@@ -10,7 +10,7 @@ import {
   type ToolsEntry,
 } from '#libs/contracts';
 import { failpoint, LOGGER } from '#libs/chassis';
-import { LLM, type Llm, type ToolSpec } from '#libs/llm';
+import { LLM, type ChatMessage, type Llm, type ToolSpec } from '#libs/llm';
 import type { Logger } from '#libs/telemetry';
 import { backoffMs, ToolClient } from '#libs/tools';
 import { AGENT, type Agent } from './agent.js';
@@ -66,7 +66,9 @@ export class Runner {
     const { task } = run.lease;
     for (;;) {
       const specs = await this.specs(run);
-      const messages = () => buildMessages(this.agent.definition.systemPrompt, task.prompt, run.state);
+      let built: ChatMessage[] | undefined;
+      const messages = () =>
+        (built ??= buildMessages(this.agent.definition.systemPrompt, task.prompt, run.state));
       const action = next(run.state, task, () => estimateTokens(messages(), specs));
       run.lease.signal.throwIfAborted();
       switch (action.do) {
@@ -104,7 +106,7 @@ export class Runner {
 
   private async askModel(
     run: Run,
-    request: { messages: ReturnType<typeof buildMessages>; tools: ToolSpec[]; maxTokens: number },
+    request: { messages: ChatMessage[]; tools: ToolSpec[]; maxTokens: number },
   ): Promise<ModelEntry> {
     const { lease } = run;
     const deltas = new DeltaStream((text) =>

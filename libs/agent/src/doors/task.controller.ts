@@ -85,11 +85,11 @@ export class TaskController {
     @Caller() caller: Principal,
     @Res({ passthrough: true }) response: Response,
   ): Promise<TaskView> {
-    const { taskId } = await this.intake.accept(this.toTask(body, headers, caller));
+    const { taskId, created } = await this.intake.accept(this.toTask(body, headers, caller));
     response.location(`/tasks/${taskId}`);
     const gone = new AbortController();
     response.once('close', () => gone.abort());
-    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal);
+    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal, created);
     response.status(ended ? 200 : 202);
     return this.find(taskId, caller);
   }
