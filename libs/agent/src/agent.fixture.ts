@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { startService, type RunningService } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
-import { MessagingModule } from '#libs/messaging';
+import { Channels, MessagingModule } from '#libs/messaging';
 import { TaskFeed } from './feed.js';
 import { call, reply } from './loop/journal.fixture.js';
 import { DispatchRepository } from './store/dispatch.repository.js';
@@ -22,6 +22,7 @@ export interface Process {
   runs: RunRepository;
   dispatches: DispatchRepository;
   feed: TaskFeed;
+  channels: Channels;
 }
 
 /** A database of its own, seen by two processes that share nothing else. */
@@ -45,6 +46,8 @@ export async function openStore(): Promise<Store> {
   await server.query(`create database ${name}`);
   const databaseUrl = new URL(name, serverUrl).href;
   const sql = new Pool({ connectionString: databaseUrl, max: 4 });
+  // Dropping the database ends connections that are closing anyway.
+  sql.on('error', () => undefined);
   const services: RunningService[] = [];
   const open = async (): Promise<Process> => {
     const service = await startProcess(databaseUrl, redisUrl);
@@ -55,6 +58,7 @@ export async function openStore(): Promise<Store> {
       runs: get(RunRepository),
       dispatches: get(DispatchRepository),
       feed: get(TaskFeed),
+      channels: get(Channels),
     };
   };
   return {

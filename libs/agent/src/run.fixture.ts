@@ -119,7 +119,7 @@ export async function runScript(
       },
     },
     feed: { announce: () => undefined },
-    dispatcher: { tell: () => undefined },
+    dispatcher: { begin: () => undefined },
     metrics: { ended: () => undefined, modelReplied: () => undefined, toolCalled: () => undefined },
     logger: createLogger('test', 'silent'),
   };

@@ -6,34 +6,38 @@ async function load(text?: string) {
   const { failpoint } = await import('./failpoint.js');
   return failpoint;
 }
-afterEach(() => delete process.env['BATON_FAILPOINTS']);
+beforeEach(() => jest.spyOn(process.stderr, 'write').mockReturnValue(true));
+afterEach(() => {
+  jest.restoreAllMocks();
+  delete process.env['BATON_FAILPOINTS'];
+});
 
 describe('failpoints', () => {
   it('do nothing while none is armed', async () => {
     const failpoint = await load();
-    await failpoint('run.before-llm');
+    expect(await failpoint('run.before-llm')).toBeUndefined();
   });
 
   it('act at their own name only', async () => {
     const failpoint = await load('run.before-llm=throw');
     await failpoint('run.after-llm');
     await expect(failpoint('run.before-llm')).rejects.toThrow('failpoint run.before-llm');
-    await expect(failpoint('run.before-llm')).rejects.toThrow();
+    await expect(failpoint('run.before-llm')).rejects.toThrow('failpoint run.before-llm');
   });
 
   it('act at the nth passage only', async () => {
     const failpoint = await load('a.b=throw@2');
     await failpoint('a.b');
-    await expect(failpoint('a.b')).rejects.toThrow();
+    await expect(failpoint('a.b')).rejects.toThrow('failpoint a.b');
     await failpoint('a.b');
   });
 
   it('can be many', async () => {
     const failpoint = await load('a=throw;b=delay:1@1;c=throw@2');
-    await expect(failpoint('a')).rejects.toThrow();
+    await expect(failpoint('a')).rejects.toThrow('failpoint a');
     await failpoint('b');
     await failpoint('c');
-    await expect(failpoint('c')).rejects.toThrow();
+    await expect(failpoint('c')).rejects.toThrow('failpoint c');
   });
 
   it('delay, and block the event loop', async () => {

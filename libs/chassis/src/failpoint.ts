@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * Named places at every await that crosses a process boundary, for the chaos suite. `BATON_FAILPOINTS` holds
  * `name=action[:milliseconds][@nth]` separated by `;` with the actions `kill` (SIGKILL to self), `stop` (SIGSTOP),
  * `throw`, `delay:<ms>`, `block:<ms>` (busy event loop) and `oom`; `@nth` acts on the nth passage only (default: every passage).
- * Unset, a failpoint is one comparison.
+ * Unset, a failpoint is one comparison; one that acts says so on standard error.
  */
 interface Armed {
   action: string;
@@ -33,6 +33,7 @@ export async function failpoint(name: string): Promise<void> {
   if (!point) return;
   point.passed += 1;
   if (point.nth !== null && point.passed !== point.nth) return;
+  process.stderr.write(`failpoint ${name}: ${point.action}\n`);
   await act(name, point);
 }
 

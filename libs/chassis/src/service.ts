@@ -153,26 +153,34 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
 export async function runService(factory: ServiceFactory): Promise<void> {
   try {
     const service = await startService(factory);
-    stopOnSignal(() => service.stop());
+    stopOnSignal(() => service.stop(), DRAIN_MS);
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n`);
     process.exit(1);
   }
 }
 
-/** One handler for the whole process: the first signal drains, a second one ends it at once. */
-export function stopOnSignal(stop: () => Promise<void>): void {
+/** A drain that takes longer waits for something that is away, e.g. a lost Redis: what must not be lost is in Postgres by then. */
+const DRAIN_MS = 10_000;
+
+/**
+ * One handler for the whole process: the first signal drains, a second one ends it at once.
+ * @param withinMs milliseconds after which the process ends although `stop` has not resolved; by default it waits
+ */
+export function stopOnSignal(stop: () => Promise<void>, withinMs?: number): void {
+  const fail = (reason: string) => {
+    process.stderr.write(`${reason}\n`);
+    process.exit(1);
+  };
   let stopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.on(signal, () => {
       if (stopping) process.exit(130);
       stopping = true;
+      if (withinMs !== undefined) setTimeout(() => fail(`not stopped within ${withinMs / 1000} s`), withinMs);
       stop().then(
         () => process.exit(0),
-        (error: unknown) => {
-          process.stderr.write(`${messageOf(error)}\n`);
-          process.exit(1);
-        },
+        (error: unknown) => fail(messageOf(error)),
       );
     });
 }

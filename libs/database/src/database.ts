@@ -73,6 +73,9 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
       throw translate(error);
     }
     let broken: Error | undefined;
+    // Without a listener, a connection that breaks between two statements would end the process.
+    const onError = (error: Error) => (broken = error);
+    client.on('error', onError);
     try {
       await client.query('begin');
       const result = await work(
@@ -84,6 +87,7 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
       await client.query('rollback').catch((failure: Error) => (broken = failure));
       throw translate(error);
     } finally {
+      client.removeListener('error', onError);
       client.release(broken);
     }
   }
@@ -116,13 +120,17 @@ function asStatement(sql: string | Statement): Statement {
 /** One migrator at a time over all processes: an advisory lock named after the schema. */
 async function migrate(source: DataSource, pool: Pool, schema: string): Promise<void> {
   const client = await pool.connect();
+  let broken: Error | undefined;
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
   try {
     await client.query('select pg_advisory_lock(hashtext($1))', [`baton:${schema}`]);
     await client.query(`create schema if not exists "${schema}"`);
     await source.runMigrations({ transaction: 'each' });
   } finally {
-    await client.query('select pg_advisory_unlock(hashtext($1))', [`baton:${schema}`]).catch(() => undefined);
-    client.release();
+    await client.query('select pg_advisory_unlock(hashtext($1))', [`baton:${schema}`]).catch(onError);
+    client.removeListener('error', onError);
+    client.release(broken);
   }
 }
 

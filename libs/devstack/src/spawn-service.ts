@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot, type Env } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
@@ -59,9 +60,7 @@ export async function spawnService({
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => (output = (output + text).slice(-OUTPUT_CHARS)));
   const exited = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
-  const endWithParent = () => child.kill('SIGKILL');
-  process.once('exit', endWithParent);
-  void exited.finally(() => process.removeListener('exit', endWithParent));
+  endWithParent(child);
   const stop = async (graceMs = 15_000) => {
     child.kill('SIGTERM');
     // A stopped process (SIGSTOP) takes SIGTERM only once it goes on.
@@ -84,6 +83,19 @@ export async function spawnService({
     stop,
     exited,
   };
+}
+
+/** A shell that kills the child when its input closes: this process may itself be killed, and Jest keeps its 'exit' to itself. */
+function endWithParent(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  const reaper = spawn('sh', ['-c', 'read -r _; kill -KILL "$1"', 'baton-reaper', String(child.pid)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+    cwd: '/',
+  });
+  reaper.unref();
+  (reaper.stdin as Writable & { unref?(): void }).unref?.();
+  child.once('exit', () => reaper.kill('SIGKILL'));
 }
 
 async function waitUntilUp(

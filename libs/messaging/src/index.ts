@@ -1,4 +1,4 @@
 export { Channels } from './channels.js';
 export { MessagingModule } from './messaging.module.js';
 export { RedisConnections } from './redis.js';
-export { JOB_OPTIONS, WorkQueue, type Dispatch, type RunJob } from './work-queue.js';
+export { WorkQueue, type Dispatch, type RunJob } from './work-queue.js';

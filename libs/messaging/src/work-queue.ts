@@ -11,7 +11,7 @@ export interface Dispatch {
 export type RunJob = Job<{ taskId: string }>;
 
 /** BullMQ keeps nothing of an ended job: the truth about tasks is in Postgres. */
-export const JOB_OPTIONS = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
+const JOB_OPTIONS = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
 const jobId = ({ taskId, dispatchNo }: Dispatch): string => `${taskId}-${dispatchNo}`;
 
@@ -32,7 +32,7 @@ export class WorkQueue {
     const jobs = dispatches.map((dispatch) => ({
       name: 'run',
       data: { taskId: dispatch.taskId },
-      opts: { jobId: jobId(dispatch) },
+      opts: { ...JOB_OPTIONS, jobId: jobId(dispatch) },
     }));
     await this.bounded(this.queue.addBulk(jobs));
   }

@@ -321,7 +321,8 @@ describe('tasks of one session', () => {
 
   it('of another tenant do not wait for them', async () => {
     await claimed(await accepted({ sessionId: 'same' }));
-    await claimed(await accepted({ sessionId: 'same', tenant: 'other' }));
+    const other = await claimed(await accepted({ sessionId: 'same', tenant: 'other' }));
+    expect(other).toMatchObject({ epoch: 1, tenant: 'other' });
   });
 });
 

@@ -1,0 +1,168 @@
+import { randomBytes } from 'node:crypto';
+import { Tokens } from '#libs/auth';
+import { HttpClient, type Env } from '#libs/chassis';
+import {
+  DEVELOPER_AUDIENCES,
+  spawnService,
+  startThrowawayStack,
+  type SpawnedService,
+  type SpawnOptions,
+  type ThrowawayStack,
+} from '#libs/devstack';
+import { eventually } from './eventually.js';
+import type { Scenario, ScenarioCounts } from './scenario.js';
+import { TaskApi } from './task-api.js';
+import { TEST_TOOLS } from './test-tool-names.js';
+import { TestTools } from './test-tools.js';
+
+/** The agent programs that a stack can start. */
+export const AGENTS = {
+  'agent-test': 'libs/testing/src/test-agent.main.js',
+  'agent-search': 'agents/search',
+} as const;
+export type AgentName = keyof typeof AGENTS;
+
+export interface SpawnAgentOptions {
+  /** Default `agent-test`. */
+  agent?: AgentName;
+  /** Default `ready`. */
+  until?: SpawnOptions['until'];
+}
+
+/** `agent-test` may call every test tool. */
+const REGISTRY_ENV = { TOOL_ACL_EXTRA: JSON.stringify({ 'agent-test': TEST_TOOLS }) };
+
+/** Who a test is: a person with a development token. */
+export interface Person {
+  /** `developer` (default) or `user-…`: agents refuse others at their own door. */
+  userId?: string;
+  tenant?: string;
+}
+
+/**
+ * Postgres, Redis, the scripted model, the tool registry and the tests' tools, for one test file; every service is a process of its own.
+ * Agents and gateways are started by the test, each with its own variables.
+ */
+export class TestStack {
+  readonly secret: string;
+  private readonly services: SpawnedService[] = [];
+  private readonly http = new HttpClient();
+
+  private constructor(
+    readonly infrastructure: ThrowawayStack,
+    readonly env: Env,
+    readonly llm: SpawnedService,
+    readonly registry: SpawnedService,
+    readonly tools: TestTools,
+  ) {
+    this.secret = env['BATON_INTERNAL_SECRET']!;
+    this.services.push(llm, registry);
+  }
+
+  /** @param env variables of every service on top of the common ones */
+  static async start(env: Env = {}): Promise<TestStack> {
+    const started: Array<{ stop(): Promise<void> }> = [];
+    const keep = <T extends { stop(): Promise<void> }>(part: T): T => (started.push(part), part);
+    try {
+      const infrastructure = keep(await startThrowawayStack());
+      const common: Env = {
+        DATABASE_URL: infrastructure.databaseUrl,
+        REDIS_URL: infrastructure.redisUrl,
+        BATON_INTERNAL_SECRET: randomBytes(32).toString('hex'),
+        LOG_LEVEL: 'info',
+        ...env,
+      };
+      const [llm, registry] = await Promise.all([
+        spawnService({ path: 'scripted-llm', env: common }).then(keep),
+        spawnService({ path: 'tool-registry', env: { ...common, ...REGISTRY_ENV } }).then(keep),
+      ]);
+      const tools = keep(new TestTools());
+      await tools.start(common['BATON_INTERNAL_SECRET']!, registry.url);
+      await eventually(async () => (await fetch(`${tools.url}/ready`)).ok, Boolean, {
+        what: 'registered tools',
+      });
+      return new TestStack(infrastructure, common, llm, registry, tools);
+    } catch (error) {
+      // Nobody has the stack that could stop it.
+      await Promise.allSettled(started.map((part) => part.stop()));
+      throw error;
+    }
+  }
+
+  /**
+   * One more agent process. `env` is its own: `BATON_FAILPOINTS`, `LEASE_MS`, `RECONCILE_MS`, `LOST_AFTER_MS`, `PORT`, …
+   * It is stopped with the stack, if the test has not ended it before.
+   */
+  spawnAgent(
+    env: Env = {},
+    { agent = 'agent-test', until }: SpawnAgentOptions = {},
+  ): Promise<SpawnedService> {
+    const own: Env = {
+      TOOL_REGISTRY_URL: this.registry.url,
+      OPENAI_BASE_URL: `${this.llm.url}/v1`,
+      OPENAI_API_KEY: 'test',
+      BATON_MODEL: 'scripted',
+      ALLOWED_CALLERS: 'gateway,developer,user-*',
+      DATABASE_POOL: '4',
+      ...env,
+    };
+    return this.spawn(AGENTS[agent], own, until);
+  }
+
+  /** A gateway in front of these agents. */
+  spawnGateway(agents: Partial<Record<AgentName, string>>, env: Env = {}): Promise<SpawnedService> {
+    const urls = Object.entries(agents).map(([id, url]) => `${id}=${url}`);
+    return this.spawn('gateway', { AGENT_URLS: urls.join(','), ...env });
+  }
+
+  /** One more instance of the tool registry, with variables of its own; it shares catalogue and effect ledger with the first. */
+  spawnRegistry(env: Env = {}): Promise<SpawnedService> {
+    return this.spawn('tool-registry', { ...REGISTRY_ENV, ...env });
+  }
+
+  /** Any other service: the app below `apps/`, with the common variables and its own. */
+  async spawn(path: string, env: Env = {}, until?: SpawnOptions['until']): Promise<SpawnedService> {
+    const service = await spawnService({ path, env: { ...this.env, ...env }, until });
+    this.services.push(service);
+    return service;
+  }
+
+  /** Teaches the model a script; a prompt that holds the returned text (`[name]`) follows it. */
+  async scenario({ name, ...rest }: Scenario): Promise<string> {
+    const match = `[${name}]`;
+    await this.http.json(`${this.llm.url}/scenarios`, { method: 'POST', body: { name, match, ...rest } });
+    return match;
+  }
+
+  async scenarioCounts(name: string): Promise<ScenarioCounts> {
+    return (await this.http.json<ScenarioCounts>(`${this.llm.url}/scenarios/${name}`)).body;
+  }
+
+  /** A development token that opens what `./baton up` opens, and every agent. */
+  token({ userId = 'developer', tenant = 'dev' }: Person = {}): string {
+    return new Tokens(this.secret, 'tests').forUser(
+      userId,
+      tenant,
+      [...DEVELOPER_AUDIENCES, ...Object.keys(AGENTS)],
+      3600,
+    );
+  }
+
+  /** The API of an agent process. */
+  api(agent: SpawnedService, person?: Person): TaskApi {
+    return TaskApi.direct(agent.url, this.token(person));
+  }
+
+  /** The API of an agent through a gateway. */
+  apiThrough(gateway: SpawnedService, agent: AgentName, person?: Person): TaskApi {
+    return TaskApi.through(gateway.url, agent, this.token(person));
+  }
+
+  /** Ends everything, paused processes too. */
+  async stop(): Promise<void> {
+    await Promise.all(this.services.map((service) => service.stop(3000)));
+    await this.tools.stop();
+    await this.http.close();
+    await this.infrastructure.stop();
+  }
+}
