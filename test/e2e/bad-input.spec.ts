@@ -18,7 +18,7 @@ let agent: SpawnedService;
 /** An agent that lets one task wait. */
 let strict: SpawnedService;
 let gateway: SpawnedService;
-/** Begun first: Node looks for slow headers twice a minute. */
+/** Begun first: they take their time. */
 let slowHeaders: Promise<string>;
 
 beforeAll(async () => {

@@ -44,13 +44,14 @@ export class TaskFeed implements OnApplicationShutdown {
       : await this.channels.subscribe(channelOf(taskId), (text) => inbox.put(text));
     let last = after;
     try {
-      while (!signal.aborted) {
+      // The first look is at the journal as the watcher found the task; later ones notice an end that no entry told.
+      for (let over = ended; !signal.aborted; over = await this.tasks.hasEnded(taskId).catch(() => false)) {
         for (const entry of await this.entriesWhenPossible(taskId, last, signal)) {
           yield { entry };
           last = entry.seq;
           if (entry.body.kind === 'finish') return;
         }
-        if (ended) return;
+        if (over) return;
         for (
           let item = await inbox.take(CATCH_UP_MS, signal);
           item;

@@ -57,6 +57,8 @@ const CHASSIS_CONFIG = {
   )({ default: 10_000, desc: 'Time in which a request body has to arrive' }),
 };
 
+const SLOW_CHECK_MS = 1000;
+
 @Module({})
 class ServiceModule {}
 
@@ -82,6 +84,8 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
   const server = app.getHttpServer() as Server;
   server.headersTimeout = config.BODY_TIMEOUT_MS;
   server.requestTimeout = config.BODY_TIMEOUT_MS * 2;
+  // Node looks for slow requests this often; the option has no setter, but is read when the server begins to listen.
+  Object.assign(server, { connectionsCheckingInterval: SLOW_CHECK_MS });
   server.on('clientError', answerClientError);
   await app.listen(config.PORT, config.HOST);
   const { port } = server.address() as AddressInfo;
