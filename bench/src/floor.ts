@@ -83,7 +83,7 @@ export async function startFloor(stack: BenchStack): Promise<Contestant> {
   return {
     name: 'floor',
     runTask: async (prompt) => {
-      const job = await queue.add('run', { prompt }, { removeOnComplete: true });
+      const job = await queue.add('run', { prompt }, { removeOnComplete: 10_000 });
       const answer: unknown = await job.waitUntilFinished(events, 120_000);
       if (answer !== ANSWER) throw new Error(`floor: unexpected answer ${JSON.stringify(answer)}`);
     },

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { checkAnswers } from '../baton.js';
@@ -17,10 +18,10 @@ export const inFlight: Part = {
   run: async (context) => {
     await context.stack.scenario(scenario('in-flight', MODEL_CALLS, MODEL_MS));
     const ideal = MODEL_CALLS * MODEL_MS;
+    const floor = await makespan(context, 'floor');
     const baton = await makespan(context, 'baton');
     const { max_in_flight } = await context.stack.scenarioStats('in-flight');
     await checkAnswers(context.baton.database, '[in-flight] baton ', TASKS);
-    const floor = await makespan(context, 'floor');
     const ratio = baton.totalMs / ideal;
     return [
       {
@@ -48,6 +49,8 @@ async function makespan(
   name: 'baton' | 'floor',
 ): Promise<{ totalMs: number; kib: number }> {
   context.progress(`${name}: ${TASKS} tasks`);
+  // What the part before left behind goes first.
+  await sleep(2000);
   const before = aliveBytes();
   let halfway = before;
   const timer = setTimeout(() => (halfway = aliveBytes()), (MODEL_CALLS * MODEL_MS) / 2);
