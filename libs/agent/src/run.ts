@@ -180,6 +180,7 @@ export class Runner {
       this.runs.finish({ taskId, epoch, entries, ...resultColumns(finish) }),
     );
     if (written.fenced) return this.lost(lease);
+    run.ended = true;
     await failpoint('run.after-finish');
     for (const { seq, body } of entries) this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
     if (written.next) this.dispatcher.begin(written.next);
@@ -199,7 +200,8 @@ export class Runner {
       return;
     }
     try {
-      await this.end(run, [], endingAfter(error, reason, run.state));
+      // An error after the final write changes nothing of the result.
+      if (!run.ended) await this.end(run, [], endingAfter(error, reason, run.state));
     } catch (failure) {
       // Nothing is lost: the lease runs out and another worker goes on from the journal.
       this.logger.error(
@@ -234,6 +236,8 @@ export class Runner {
 class Run {
   state: RunState = replay([]);
   specs?: ToolSpec[];
+  /** The result is written. */
+  ended = false;
   private offered: Pinned = {};
 
   constructor(readonly lease: Lease) {}
