@@ -7,7 +7,7 @@ import { TaskFeed } from './feed.js';
 import { Leases } from './lease.js';
 import { bestOutput } from './loop/next.js';
 import { replay } from './loop/state.js';
-import { finishEntry, resultColumns } from './run.js';
+import { finishEntry, resultColumns } from './loop/endings.js';
 import { RunMetrics } from './run-metrics.js';
 import { RunRepository } from './store/run.repository.js';
 import { TaskRepository, type Scope } from './store/task.repository.js';

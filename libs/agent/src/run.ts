@@ -3,9 +3,7 @@ import {
   BatonError,
   messageOf,
   RetryableError,
-  type AgentResult,
   type EntryBody,
-  type FinishEntry,
   type ModelEntry,
   type ToolsEntry,
 } from '#libs/contracts';
@@ -19,16 +17,14 @@ import { Dispatcher } from './dispatcher.js';
 import { TaskFeed } from './feed.js';
 import { Stopped, type Lease } from './lease.js';
 import { buildMessages, estimateTokens } from './loop/context.js';
+import { endingAfter, finishEntry, obstacleOf, resultColumns } from './loop/endings.js';
 import { BACKOFF, callModel, pause } from './loop/model-call.js';
-import { bestOutput, next, type Ending } from './loop/next.js';
+import { next, type Ending } from './loop/next.js';
 import { apply, replay, type RunState } from './loop/state.js';
 import { storable } from './loop/storable.js';
 import { makeCalls, type Pinned } from './loop/tool-calls.js';
 import { RunMetrics } from './run-metrics.js';
 import { RunRepository } from './store/run.repository.js';
-
-/** P13: a task whose workers died so often in a row without adding an entry is quarantined. */
-const MAX_CRASHES = 3;
 
 /** Runs one claimed task to its end: replay, then plan → act → observe, journal before act. */
 @Injectable()
@@ -251,73 +247,4 @@ class Run {
   pinned(): Pinned {
     return this.state.turns[0]?.reply.pinned ?? this.offered;
   }
-}
-
-/** Why a claimed task must not run at all; what its journal has reached is kept. */
-function obstacleOf({ task, signal }: Lease, state: RunState): Ending | null {
-  if (task.cancelRequested) return endingAfter(null, 'cancelled', state);
-  if (task.crashes > MAX_CRASHES)
-    return {
-      status: 'failed',
-      output: bestOutput(state),
-      error: 'poison',
-      detail: `Its worker died ${task.crashes} times in a row at the same place`,
-    };
-  if (task.remainingMs <= 0 || signal.aborted) return endingAfter(null, 'deadline', state);
-  return null;
-}
-
-function endingAfter(error: unknown, reason: Stopped['reason'] | null, state: RunState): Ending {
-  const output = bestOutput(state);
-  if (reason === 'cancelled')
-    return { status: 'cancelled', output, error: 'cancelled', detail: 'Cancelled on request' };
-  if (reason === 'deadline')
-    return {
-      status: 'failed',
-      output,
-      error: 'deadline_exceeded',
-      detail: 'The task did not end before its deadline',
-    };
-  if (error instanceof BatonError)
-    return { status: 'failed', output, error: error.code, detail: error.message };
-  return {
-    status: 'failed',
-    output,
-    error: 'internal',
-    detail: 'Something went wrong; the log has the details',
-  };
-}
-
-/** The terminal entry of a run that ends in `state`. */
-export function finishEntry(
-  taskId: string,
-  state: RunState,
-  ending: Ending,
-  durationMs: number,
-): FinishEntry {
-  const result: AgentResult = {
-    task_id: taskId,
-    status: ending.status,
-    output: ending.output,
-    error: ending.error,
-    steps_used: state.turns.length,
-    tokens_used: state.tokensUsed,
-    tool_calls: state.toolCalls,
-    duration_ms: durationMs,
-  };
-  return { kind: 'finish', result, error_detail: ending.detail };
-}
-
-/** The same result as the columns of the final write. */
-export function resultColumns({ result, error_detail }: FinishEntry) {
-  return {
-    status: result.status,
-    output: result.output,
-    error: result.error,
-    detail: error_detail,
-    stepsUsed: result.steps_used,
-    tokensUsed: result.tokens_used,
-    toolCalls: result.tool_calls,
-    durationMs: result.duration_ms,
-  };
 }

@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { EntryBody, JournalEntry, TaskStatus } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
+import { APPEND, CLAIM, FINISH, FINISH_UNHELD } from './run.statements.js';
 
 /** A task under a lease. `epoch` fences every write: whoever claims the task next has a higher one. */
 export interface ClaimedTask {
@@ -75,97 +76,6 @@ interface FinishRow {
   next_id: string | null;
   next_no: number | null;
 }
-
-const CLAIM = {
-  name: 'runs-claim',
-  // A lease that ran out is a crash unless entries were added since the last one; a released task has no lease.
-  text: `
-    with claimed as (
-      update agents.tasks t set
-        status = 'running', epoch = t.epoch + 1, lease_until = now() + $2 * interval '1 ms', started_at = coalesce(t.started_at, now()),
-        crashes = case when t.lease_until is null then t.crashes
-                       when (select coalesce(max(seq), 0) from agents.journal where task_id = t.id) > t.crash_seq then 1
-                       else t.crashes + 1 end,
-        crash_seq = case when t.lease_until is null then t.crash_seq
-                         else (select coalesce(max(seq), 0) from agents.journal where task_id = t.id) end
-      from unnest($1::uuid[]) as w(id)
-      where t.id = w.id and t.status in ('pending', 'running') and (t.lease_until is null or t.lease_until < now())
-        and not exists (
-          select 1 from agents.tasks e
-          where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-            and e.finished_at is null and e.accepted_no < t.accepted_no)
-      returning t.*
-    ), told as (
-      delete from agents.outbox o using claimed where o.task_id = claimed.id
-    )
-    select id, epoch, tenant, user_id, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
-           (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms,
-           (extract(epoch from deadline - now()) * 1000)::float8 as remaining_ms
-    from claimed`,
-};
-
-// `limit $2` (the number of rows) tells the planner that they are few; without it a plan made early scans the whole table for ever.
-// The share lock and a claim's update exclude each other: an entry is either seen by the next claim's replay or refused.
-const APPEND = {
-  name: 'runs-append',
-  text: `
-    with held as (
-      select t.id, t.cancel_requested, e.seq, e.epoch, e.body
-      from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, seq int, body json)
-            order by "taskId" limit $2) e
-      join agents.tasks t on t.id = e."taskId" and t.epoch = e.epoch and t.status = 'running'
-      for share of t
-    ), added as (
-      insert into agents.journal (task_id, seq, epoch, body) select id, seq, epoch, body from held
-      on conflict (task_id, seq) do nothing
-      returning task_id, at
-    )
-    select added.task_id, added.at, held.cancel_requested from added join held on held.id = added.task_id`,
-};
-
-/** The final transaction: result, last entries, and the dispatch of the session's next task. */
-const finishStatement = (name: string, epoch: string, condition: string) => ({
-  name,
-  text: `
-    with ended as (
-      update agents.tasks t set
-        status = f.status, output = f.output, error = f.error, error_detail = f.detail, steps_used = f."stepsUsed",
-        tokens_used = f."tokensUsed", tool_calls = f."toolCalls", duration_ms = f."durationMs", finished_at = now(), lease_until = null,
-        epoch = ${epoch}
-      from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, status text, output text, error text, detail text,
-              "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int) order by "taskId" limit $2) f
-      where t.id = f."taskId" and t.epoch = f.epoch and ${condition}
-      returning t.id, t.epoch, t.tenant, t.agent_id, t.session_id, t.finished_at
-    ), entries as (
-      insert into agents.journal (task_id, seq, epoch, body)
-      select ended.id, e.seq, ended.epoch, e.body
-      from json_to_recordset($1) as f("taskId" uuid, entries json)
-      join ended on ended.id = f."taskId", lateral json_to_recordset(f.entries) as e(seq int, body json)
-    ), successor as (
-      update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now()
-      from ended, lateral (
-        select s.id from agents.tasks s
-        where s.tenant = ended.tenant and s.agent_id = ended.agent_id and s.session_id = ended.session_id
-          and s.finished_at is null and s.status = 'pending' and s.id <> ended.id
-        order by s.accepted_no limit 1) s
-      where t.id = s.id
-      returning t.id, t.dispatch_no, t.agent_id, ended.id as after
-    ), told as (
-      insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
-      select id, dispatch_no, agent_id, now() + interval '1 s' from successor
-    )
-    select ended.id, ended.finished_at, successor.id as next_id, successor.dispatch_no as next_no
-    from ended left join successor on successor.after = ended.id`,
-});
-
-const FINISH = finishStatement('runs-finish', 't.epoch', `t.status = 'running'`);
-
-/** For a task that no live worker has: the new epoch fences a worker that only seems dead. */
-const FINISH_UNHELD = finishStatement(
-  'runs-finish-unheld',
-  't.epoch + 1',
-  `t.status in ('pending', 'running') and (t.lease_until is null or t.lease_until < now())`,
-);
 
 /** Lease and journal: every write of a run, each fenced by its epoch in the same statement. Writes that arrive together share a commit. */
 @Injectable()
