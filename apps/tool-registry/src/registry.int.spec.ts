@@ -165,6 +165,8 @@ const databaseName = `registry_${randomBytes(6).toString('hex')}`;
 const databaseUrl = new URL(databaseName, testUrl('TEST_DATABASE_URL')).href;
 const server = new Pool({ connectionString: testUrl('TEST_DATABASE_URL'), max: 1 });
 const database = new Pool({ connectionString: databaseUrl });
+// An idle connection that breaks is replaced; unheard, it would end the process.
+for (const pool of [server, database]) pool.on('error', () => undefined);
 const http = new HttpClient();
 /** A name of its own: rate limits of an earlier run may still count. */
 const AGENT = `agent-${databaseName}`;
