@@ -2,6 +2,12 @@ import { CommanderError } from 'commander';
 import { BatonError, messageOf } from '#libs/contracts';
 import { program } from './program.js';
 
+// `./baton status | head`: the reader has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 try {
   await program().parseAsync(process.argv);
 } catch (error) {

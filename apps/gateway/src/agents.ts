@@ -27,7 +27,7 @@ export function resolveAgent(agents: AgentUrls, name: string): { id: string; url
   }
   throw new TerminalError(
     'agent-not-found',
-    `There is no agent ${JSON.stringify(name.slice(0, 64))}; known: ${[...agents.keys()].join(', ')}`,
+    `There is no agent ${JSON.stringify(name.slice(0, 64))}; known: ${[...agents.keys()].map((id) => id.replace(/^agent-/, '')).join(', ')}`,
     {
       status: 404,
     },

@@ -1,9 +1,13 @@
 import { Controller, Get, Inject, Param, Post, Req, Res } from '@nestjs/common';
 import {
+  ApiAcceptedResponse,
   ApiBearerAuth,
   ApiBody,
+  ApiDefaultResponse,
   ApiHeader,
+  ApiOkResponse,
   ApiOperation,
+  ApiQuery,
   ApiTags,
   type ApiBodyOptions,
 } from '@nestjs/swagger';
@@ -11,6 +15,10 @@ import type { Request, Response } from 'express';
 import { LRUCache } from 'lru-cache';
 import { Caller, type Principal } from '#libs/auth';
 import {
+  PROBLEM_CONTENT,
+  SUBMITTED_SCHEMA,
+  TASK_PAGE_SCHEMA,
+  TASK_VIEW_SCHEMA,
   BatonError,
   messageOf,
   TerminalError,
@@ -35,6 +43,7 @@ type AgentState = ({ ready: true } & AgentCard) | { ready: false; id: string; ca
 
 /** The public door: the agents' API under `/v1`. Agents validate; the gateway finds the agent and passes the caller's identity on. */
 @ApiTags('v1')
+@ApiDefaultResponse({ description: 'A problem (RFC 9457)', content: PROBLEM_CONTENT })
 @ApiBearerAuth()
 @Controller('v1')
 export class GatewayController {
@@ -60,6 +69,8 @@ export class GatewayController {
   }
 
   @Post('agents/:agent/run')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
+  @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
   @ApiBody(SUBMIT_BODY)
@@ -73,6 +84,7 @@ export class GatewayController {
   }
 
   @Post('agents/:agent/tasks')
+  @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
   @ApiBody(SUBMIT_BODY)
@@ -86,6 +98,11 @@ export class GatewayController {
   }
 
   @Get('agents/:agent/tasks')
+  @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
+  @ApiQuery({ name: 'status', required: false })
+  @ApiQuery({ name: 'session_id', required: false })
+  @ApiQuery({ name: 'limit', required: false })
+  @ApiQuery({ name: 'cursor', required: false })
   @ApiOperation({ summary: "An agent's tasks, newest first" })
   tasks(
     @Param('agent') agent: string,
@@ -98,6 +115,7 @@ export class GatewayController {
   }
 
   @Get('tasks/:task_id')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(
     @Param('task_id') id: string,
@@ -109,6 +127,10 @@ export class GatewayController {
   }
 
   @Get('tasks/:task_id/events')
+  @ApiOkResponse({
+    description: 'The stream',
+    content: { 'text/event-stream': { schema: { type: 'string' } } },
+  })
   @ApiOperation({ summary: 'Server-sent events of the task' })
   @ApiHeader({ name: 'Last-Event-ID', required: false })
   events(
@@ -121,6 +143,8 @@ export class GatewayController {
   }
 
   @Post('tasks/:task_id/cancel')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
+  @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })
   cancel(
     @Param('task_id') id: string,

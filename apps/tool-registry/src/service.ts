@@ -25,6 +25,8 @@ export default function toolRegistry(env: Env): ServiceDefinition {
   return {
     name: 'tool-registry',
     description: 'Which tools exist and who may call them; every tool call passes here',
+    // Longer than `Invocations` waits for writes that are under way.
+    drainMs: 25_000,
     imports: [
       AuthModule.forRoot({
         service: 'tool-registry',

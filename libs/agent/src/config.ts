@@ -15,7 +15,10 @@ export function agentConfig(env: Env) {
       default: 'orchestrator,supervisor,gateway',
       desc: 'Callers whose tokens are accepted, separated by commas',
     }),
-    WORKER_CONCURRENCY: bounded(1, 10_000)({ default: 500, desc: 'Tasks in flight in this process' }),
+    WORKER_CONCURRENCY: bounded(
+      1,
+      10_000,
+    )({ default: 500, desc: 'Tasks from the queue in flight in this process' }),
     LOCAL_RUNS: bounded(
       0,
       10_000,

@@ -36,7 +36,6 @@ export class Intake {
   async accept(task: AgentTask): Promise<Acceptance> {
     if (this.readiness.isDraining)
       throw new RetryableError('draining', 'This instance is stopping', { retryAfterMs: 1000 });
-    await this.backlog.admit(task.tenant);
     return task.idempotencyKey === null
       ? this.commit(task)
       : this.commitOnce(task, JSON.stringify([task.tenant, task.idempotencyKey]));
@@ -60,7 +59,17 @@ export class Intake {
     }
   }
 
+  /** A key that has its task already costs nothing new: it is let in whatever waits. */
+  private async admit({ tenant, idempotencyKey }: AgentTask): Promise<void> {
+    try {
+      await this.backlog.admit(tenant);
+    } catch (refusal) {
+      if (idempotencyKey === null || !(await this.tasks.hasKey(tenant, idempotencyKey))) throw refusal;
+    }
+  }
+
   private async commit(task: AgentTask): Promise<Acceptance> {
+    await this.admit(task);
     const id = randomUUID();
     await failpoint('intake.before-commit');
     const requestHash = hashOf(task);

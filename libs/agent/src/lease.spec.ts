@@ -1,7 +1,7 @@
 import { RetryableError, TerminalError } from '#libs/contracts';
 import { createLogger } from '#libs/telemetry';
 import { Lease, Leases, Stopped } from './lease.js';
-import type { ClaimedTask, RunRepository } from './store/run.repository.js';
+import { heldKey, type ClaimedTask, type RunRepository } from './store/run.repository.js';
 
 const task = (more: Partial<ClaimedTask> = {}) =>
   ({ id: 't', epoch: 1, elapsedMs: 100, remainingMs: 1000, ...more }) as ClaimedTask;
@@ -102,7 +102,7 @@ describe('the leases of a process', () => {
   const all =
     (cancelRequested = false): RunRepository['renew'] =>
     async (held) =>
-      new Map(held.map(({ id }) => [id, { cancelRequested }]));
+      new Map(held.map((lease) => [heldKey(lease), { cancelRequested }]));
   const stopped = (lease: Lease) =>
     new Promise<string>((resolve) =>
       lease.signal.addEventListener('abort', () => resolve((lease.signal.reason as Stopped).reason)),
@@ -122,7 +122,9 @@ describe('the leases of a process', () => {
   });
 
   it('stop what another worker has taken over, and nothing else', async () => {
-    const own = leases(async () => new Map([['kept', { cancelRequested: false }]]));
+    const own = leases(
+      async () => new Map([[heldKey({ id: 'kept', epoch: 1 }), { cancelRequested: false }]]),
+    );
     const [kept, lost] = [await own.claim('kept'), await own.claim('lost')];
     expect(await stopped(lost!)).toBe('lease_lost');
     own.onApplicationShutdown();
@@ -156,6 +158,14 @@ describe('the leases of a process', () => {
     expect(own.stopAll()).toEqual([{ id: 'a', epoch: 1 }]);
     own.onApplicationShutdown();
     expect((lease!.signal.reason as Stopped).reason).toBe('handed_over');
-    expect(done!.signal.aborted).toBe(false);
+    expect((done!.signal.reason as Stopped).reason).toBe('lease_lost');
+  });
+
+  it('of one task exclude each other, also in one process', async () => {
+    const own = leases(all());
+    const [former, current] = [await own.claim('a'), await own.claim('a')];
+    own.onApplicationShutdown();
+    expect((former!.signal.reason as Stopped).reason).toBe('lease_lost');
+    expect(current!.signal.aborted).toBe(false);
   });
 });

@@ -4,7 +4,7 @@ import { LOGGER } from '#libs/chassis';
 import { BatonError, messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { AGENT, type Agent } from './agent.js';
-import { RunRepository, type ClaimedTask } from './store/run.repository.js';
+import { heldKey, RunRepository, type ClaimedTask } from './store/run.repository.js';
 
 /** Why a run stops before its end. After `lease_lost` and `handed_over` it writes nothing more. */
 export type StopReason = 'cancelled' | 'deadline' | 'lease_lost' | 'handed_over';
@@ -105,12 +105,16 @@ export class Leases implements OnApplicationShutdown {
     const task = await this.runs.claim(taskId, this.leaseMs);
     if (!task) return null;
     const lease = new Lease(task, asked, this.leaseMs, () => this.renewAll());
+    // The task's former run in this very process is superseded like one anywhere else.
+    for (const other of this.held) if (other.task.id === taskId) other.stop('lease_lost');
     this.held.add(lease);
     return lease;
   }
 
+  /** The run is over: whatever still works for it is stopped. */
   drop(lease: Lease): void {
     this.held.delete(lease);
+    lease.stop('lease_lost');
   }
 
   /** Raises the cancel flag of a task that this process runs. */
@@ -139,7 +143,7 @@ export class Leases implements OnApplicationShutdown {
         this.leaseMs,
       );
       for (const lease of leases) {
-        const answer = renewed.get(lease.task.id);
+        const answer = renewed.get(heldKey(lease.task));
         if (answer) lease.confirmed(asked);
         // A run that ended meanwhile has left `held`; what is still there belongs to another epoch now.
         if (!answer && this.held.has(lease)) lease.stop('lease_lost');

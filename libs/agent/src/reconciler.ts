@@ -106,9 +106,13 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
 
   private async prune(): Promise<void> {
     if (performance.now() - this.prunedAt < PRUNE_EVERY_MS) return;
+    // Also when it fails: it must not be tried again at every look.
+    this.prunedAt = performance.now();
     const { definition, config } = this.agent;
-    if ((await this.tasks.prune(definition.id, config.RETENTION_DAYS, PRUNE_BATCH)) < PRUNE_BATCH)
-      this.prunedAt = performance.now();
+    while (
+      !this.stopped &&
+      (await this.tasks.prune(definition.id, config.RETENTION_DAYS, PRUNE_BATCH)) === PRUNE_BATCH
+    );
   }
 
   async beforeApplicationShutdown(): Promise<void> {

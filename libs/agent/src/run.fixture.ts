@@ -81,6 +81,7 @@ export async function runScript(
       config: { MODEL_TIMEOUT_MS: 1000 },
     },
     llm: {
+      state: () => ({ ok: true, model: 'test', scripted: true }),
       complete: async (request: ChatRequest): Promise<ChatReply> => {
         const step = request.messages.filter(({ role }) => role === 'assistant').length;
         ran.asked.push(step);

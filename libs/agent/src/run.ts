@@ -4,6 +4,7 @@ import {
   messageOf,
   RetryableError,
   type EntryBody,
+  type LiveDelta,
   type ModelEntry,
   type ToolsEntry,
 } from '#libs/contracts';
@@ -25,6 +26,8 @@ import { storable } from './loop/storable.js';
 import { makeCalls, type Pinned } from './loop/tool-calls.js';
 import { RunMetrics } from './run-metrics.js';
 import { RunRepository } from './store/run.repository.js';
+
+const SLOW_MS = 150;
 
 /** Runs one claimed task to its end: replay, then plan → act → observe, journal before act. */
 @Injectable()
@@ -87,6 +90,7 @@ export class Runner {
             run.state.turns.length,
             run.pinned(),
             run.lease,
+            (tool) => this.announceSlow(task.id, 'tool_started', tool),
           );
           this.countCalls(results, run.pinned());
           await this.append(run, { kind: 'tools', results });
@@ -109,6 +113,7 @@ export class Runner {
       this.feed.announce(lease.task.id, { delta: { kind: 'delta', text } }),
     );
     const started = performance.now();
+    const onReply = this.announceSlow(lease.task.id, 'model_started', this.llm.state().model);
     try {
       const reply = await callModel(
         this.llm,
@@ -132,8 +137,15 @@ export class Runner {
         ...(run.state.turns.length === 0 ? { pinned: run.pinned() } : {}),
       });
     } finally {
+      onReply();
       deltas.close();
     }
+  }
+
+  /** Watchers hear of what takes longer than a blink; the rest they see when it is done. Call the answer at its end. */
+  private announceSlow(taskId: string, kind: LiveDelta['kind'], text: string): () => void {
+    const timer = setTimeout(() => this.feed.announce(taskId, { delta: { kind, text } }), SLOW_MS);
+    return () => clearTimeout(timer);
   }
 
   /** The tools that the registry offers this agent, asked for once per claim. */
@@ -239,7 +251,10 @@ class Run {
   constructor(readonly lease: Lease) {}
 
   offer(tools: Array<ToolSpec & { version: string }>): void {
-    this.specs = tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
+    const fixed = this.state.turns[0]?.reply.pinned;
+    // A version that appeared after the first reply is not shown: the calls go to the fixed one.
+    const shown = fixed ? tools.filter(({ name, version }) => fixed[name] === version) : tools;
+    this.specs = shown.map(({ name, description, parameters }) => ({ name, description, parameters }));
     this.offered = Object.fromEntries(tools.map(({ name, version }) => [name, version]));
   }
 

@@ -16,6 +16,8 @@ import { RunRepository } from './store/run.repository.js';
 /** BullMQ's lock only says that a job is being looked at; who may write is the lease's business. */
 const LOCK_MS = 15_000;
 const STALL_SWEEP_MS = 5000;
+/** A write of a run that is just ending may get in the way once or twice. */
+const HAND_OVER_ATTEMPTS = 4;
 const LEFT_TO_RECONCILER = 'run not begun; the reconciler dispatches the task again';
 
 /**
@@ -92,14 +94,16 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
     }
 
     private async handOver(held: Array<{ id: string; epoch: number }>): Promise<void> {
-      try {
-        const dispatches = await this.runs.release(held);
-        for (const dispatch of dispatches) this.dispatcher.tell(dispatch);
-        this.logger.info({ tasks: dispatches.length }, 'handed over');
-      } catch (error) {
-        // Their leases run out instead.
-        this.logger.warn({ tasks: held.length, err: messageOf(error) }, 'not handed over');
-      }
+      for (let attempt = 1; attempt <= HAND_OVER_ATTEMPTS; attempt += 1)
+        try {
+          const dispatches = await this.runs.release(held);
+          for (const dispatch of dispatches) this.dispatcher.tell(dispatch);
+          this.logger.info({ tasks: dispatches.length }, 'handed over');
+          return;
+        } catch (error) {
+          // After the last attempt their leases run out instead.
+          this.logger.warn({ tasks: held.length, attempt, err: messageOf(error) }, 'not handed over');
+        }
     }
 
     @OnWorkerEvent('error')

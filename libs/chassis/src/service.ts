@@ -26,6 +26,8 @@ export interface ServiceDefinition {
   controllers?: NonNullable<DynamicModule['controllers']>;
   /** Bytes of a request body after decompression. Default 1 MiB. */
   maxBodyBytes?: number;
+  /** Milliseconds that a drain may take before the process ends anyway. Default 10,000. */
+  drainMs?: number;
   errorBody?: ErrorBody;
   /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
   explainBodyError?: (error: unknown, request: Request) => unknown;
@@ -39,6 +41,8 @@ export interface RunningService {
   /** Where it listens, e.g. `http://127.0.0.1:8090`. */
   url: string;
   app: INestApplication;
+  /** See `ServiceDefinition.drainMs`. */
+  drainMs: number;
   /** Drains and stops; safe to call twice. */
   stop(): Promise<void>;
 }
@@ -96,7 +100,7 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
     app.get(Readiness).drain();
     return (stopping ??= app.close());
   };
-  return { name: definition.name, url, app, stop };
+  return { name: definition.name, url, app, drainMs: definition.drainMs ?? DRAIN_MS, stop };
 }
 
 function bodyErrors({ explainBodyError }: ServiceDefinition): ErrorRequestHandler {
@@ -157,7 +161,7 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
 export async function runService(factory: ServiceFactory): Promise<void> {
   try {
     const service = await startService(factory);
-    stopOnSignal(() => service.stop(), DRAIN_MS);
+    stopOnSignal(() => service.stop(), service.drainMs);
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n`);
     process.exit(1);

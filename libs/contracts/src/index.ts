@@ -4,3 +4,4 @@ export * from './ports.js';
 export * from './problem.js';
 export * from './task.js';
 export * from './tool.js';
+export * from './openapi.js';

@@ -27,6 +27,7 @@ const KEYED_PLANS =
 @Module({})
 export class DatabaseModule {
   static forRoot(options: DatabaseOptions): DynamicModule {
+    const statementTimeoutMs = options.statementTimeoutMs ?? 5000;
     return {
       module: DatabaseModule,
       global: true,
@@ -44,7 +45,10 @@ export class DatabaseModule {
           connectTimeoutMS: 2000,
           extra: {
             options: KEYED_PLANS,
-            statement_timeout: options.statementTimeoutMs ?? 5000,
+            statement_timeout: statementTimeoutMs,
+            // The server's limit says nothing of a connection that went silent.
+            query_timeout: statementTimeoutMs + 2000,
+            keepAlive: true,
             idle_in_transaction_session_timeout: 10_000,
           },
         }),

@@ -13,14 +13,13 @@ export async function withLock<T>(file: string, work: () => Promise<T>, waitMs =
   const deadline = Date.now() + waitMs;
   while (!acquire(file)) {
     const holder = readLock(file);
-    if (holder && isRunning(holder)) {
-      if (Date.now() > deadline)
-        throw new TerminalError(
-          'locked',
-          `Process ${holder.pid} has been starting or stopping Baton for ${waitMs / 1000} s: ${file}`,
-        );
-      await sleep(POLL_MS);
-    } else if (holder) removeStale(file, holder);
+    if (Date.now() > deadline)
+      throw new TerminalError(
+        'locked',
+        `${holder ? `Process ${holder.pid}` : 'Somebody'} has been starting or stopping Baton for ${waitMs / 1000} s: ${file}`,
+      );
+    if (holder && !isRunning(holder)) removeStale(file, holder);
+    await sleep(POLL_MS);
   }
   try {
     return await work();

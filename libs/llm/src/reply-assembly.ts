@@ -28,11 +28,10 @@ export class ReplyAssembly {
   /** @throws RetryableError `model_unavailable` when the reply grows beyond 8 Mi characters. */
   add(chunk: ChatCompletionChunk): void {
     if (chunk.model) this.model = chunk.model;
-    if (chunk.usage)
-      this.usage = {
-        prompt_tokens: chunk.usage.prompt_tokens,
-        completion_tokens: chunk.usage.completion_tokens,
-      };
+    if (isUsage(chunk.usage)) {
+      const { prompt_tokens, completion_tokens } = chunk.usage;
+      this.usage = { prompt_tokens, completion_tokens };
+    }
     const choice = chunk.choices?.[0];
     if (!choice) return;
     const { content, tool_calls: toolCalls, function_call: functionCall } = choice.delta ?? {};
@@ -88,4 +87,13 @@ export class ReplyAssembly {
     this.chars += text.length;
     if (this.chars > MAX_REPLY_CHARS) throw unavailable('The model never stops: its reply is too long');
   }
+}
+
+const MAX_COUNT = 100_000_000;
+
+/** Some providers send only a part of it, or nonsense: then it counts as not sent. */
+function isUsage(usage: TokenUsage | null | undefined): usage is TokenUsage {
+  const isCount = (count: unknown) =>
+    Number.isInteger(count) && (count as number) >= 0 && (count as number) <= MAX_COUNT;
+  return isCount(usage?.prompt_tokens) && isCount(usage?.completion_tokens);
 }

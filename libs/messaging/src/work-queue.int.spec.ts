@@ -11,10 +11,11 @@ let queue: Queue;
 let redis: Redis;
 let work: WorkQueue;
 
-beforeAll(() => {
+beforeAll(async () => {
   if (!REDIS_URL) throw new Error('TEST_REDIS_URL is not set');
   queue = new Queue(name, { connection: { url: REDIS_URL } });
   redis = new Redis(REDIS_URL);
+  await redis.ping();
   work = new WorkQueue(queue, redis);
 });
 afterAll(async () => {

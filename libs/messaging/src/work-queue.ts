@@ -29,6 +29,8 @@ export class WorkQueue {
   /** @throws RetryableError `queue-unavailable` */
   async add(dispatches: Dispatch[]): Promise<void> {
     if (dispatches.length === 0) return;
+    // BullMQ would keep the command in memory until Redis is back.
+    if (this.redis.status !== 'ready') throw new RetryableError('queue-unavailable', 'Redis is away');
     const jobs = dispatches.map((dispatch) => ({
       name: 'run',
       data: { taskId: dispatch.taskId },

@@ -48,7 +48,7 @@ describe('ToolClient', () => {
   });
 
   afterEach(async () => {
-    await client.close();
+    await client.onApplicationShutdown();
     server.closeAllConnections();
     server.close();
   });
@@ -168,6 +168,6 @@ describe('ToolClient', () => {
       tokens: new Tokens('s'.repeat(32), 'agent-b'),
     });
     await expect(fresh.list(ON)).rejects.toMatchObject({ code: 'unreachable' });
-    await fresh.close();
+    await fresh.onApplicationShutdown();
   });
 });

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { OnApplicationShutdown } from '@nestjs/common';
 import type { Tokens } from '#libs/auth';
 import { HttpClient, wasNotSent } from '#libs/chassis';
 import {
@@ -46,7 +47,7 @@ const BACKOFF = { baseMs: 100, maxMs: 5000 };
 const MAX_ANSWER_BYTES = 2 * 1_048_576;
 
 /** An agent's way to its tools: through the registry, as the agent that `tokens` speaks for. */
-export class ToolClient {
+export class ToolClient implements OnApplicationShutdown {
   private readonly registryUrl: string;
   private readonly tokens: Tokens;
   private readonly http: HttpClient;
@@ -98,7 +99,7 @@ export class ToolClient {
     }
   }
 
-  close(): Promise<void> {
+  onApplicationShutdown(): Promise<void> {
     return this.http.close();
   }
 

@@ -10,6 +10,8 @@ export type OpenEvents = (lastSeq: number, signal: AbortSignal) => Promise<Reada
 export interface FollowOptions {
   open: OpenEvents;
   onNews: (news: TaskNews) => void;
+  /** Called once for each time that the stream is lost. */
+  onLost?: (cause: string) => void;
   signal: AbortSignal;
   /** How long the stream may stay away before the follower gives up. Default 60 s. */
   patienceMs?: number;
@@ -26,6 +28,7 @@ const LONGEST_PAUSE_MS = 3000;
 export async function followTask({
   open,
   onNews,
+  onLost,
   signal,
   patienceMs = 60_000,
 }: FollowOptions): Promise<AgentResult> {
@@ -51,6 +54,7 @@ export async function followTask({
       if (error instanceof TerminalError) throw error;
       cause = messageOf(error);
     }
+    if (pause === FIRST_PAUSE_MS) onLost?.(cause);
     if (Date.now() - lastSign > patienceMs)
       throw new TerminalError(
         'stream-lost',

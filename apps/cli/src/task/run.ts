@@ -84,11 +84,15 @@ async function followUntilEnd(
     const result = await followTask({
       open: (lastSeq, signal) => gateway.events(taskId, lastSeq, signal),
       onNews: (news) => progress.show(news),
+      onLost: (cause) => progress.line(`Connection lost (${cause}); connecting again …`),
       signal: giveUp.signal,
     });
     return { result, interrupted };
   } catch (error) {
-    progress.line(`${messageOf(error)}. The task goes on: GET ${gateway.url}/v1/tasks/${taskId}`);
+    progress.line(
+      `${messageOf(giveUp.signal.aborted ? giveUp.signal.reason : error)}. The task is kept and goes on when Baton is up (./baton up): GET ${gateway.url}/v1/tasks/${taskId}`,
+    );
+    if (interrupted) process.exit(INTERRUPTED);
     throw error;
   } finally {
     process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);

@@ -15,6 +15,8 @@ export interface EffectOptions {
   waitMs: number;
   /** Passed once before an effect that is new; throws when there may be none now (rate limit). */
   admit(): Promise<void>;
+  /** Aborts when the caller is gone: what has not begun then does not begin. */
+  signal: AbortSignal;
   /** Asks the tool, within `timeoutMs`. */
   dispatch(timeoutMs: number): Promise<Answer>;
 }
@@ -73,6 +75,7 @@ export class EffectLedger {
   private async first(call: EffectCall, options: EffectOptions): Promise<ToolOutcome> {
     try {
       await options.admit();
+      options.signal.throwIfAborted();
     } catch (refusal) {
       await this.effects.forget(call, 1);
       throw refusal;
@@ -93,6 +96,7 @@ export class EffectLedger {
       const outcome = outcomeUnknown(call.tool);
       return (await this.effects.finish(call, effect.attempt, 'unknown', outcome)) ? outcome : undefined;
     }
+    options.signal.throwIfAborted();
     const mine = await this.effects.takeOver(call, effect.attempt, options.budgetMs + STORE_GRACE_MS);
     return mine ? this.perform(call, effect.attempt + 1, options) : undefined;
   }

@@ -35,12 +35,7 @@ function parseOutcome(text: string): ToolOutcome {
   } catch {
     return invalid('its answer is not JSON');
   }
-  if (answer?.['ok'] === true && 'result' in answer)
-    return {
-      ok: true,
-      result: answer['result'],
-      ...(answer['truncated'] === true ? { truncated: true } : {}),
-    };
+  if (answer?.['ok'] === true && 'result' in answer) return { ok: true, result: answer['result'] };
   if (answer?.['ok'] === false && typeof answer['code'] === 'string' && typeof answer['message'] === 'string')
     return { ok: false, code: answer['code'].slice(0, 64), message: answer['message'].slice(0, 4096) };
   return invalid('its answer is not an outcome');

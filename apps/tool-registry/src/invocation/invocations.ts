@@ -158,6 +158,7 @@ export class Invocations implements BeforeApplicationShutdown {
       idempotent,
       budgetMs,
       waitMs: invocation.deadlineMs ?? limit,
+      signal: invocation.signal,
       admit,
       dispatch: async (timeoutMs) => {
         const answer = await this.dispatch(invocation, tool, Math.min(limit, timeoutMs));

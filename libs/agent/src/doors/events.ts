@@ -14,6 +14,8 @@ export async function sendEvents(
 ): Promise<void> {
   const gone = new AbortController();
   response.once('close', () => gone.abort());
+  // The reader may have left before anybody listened.
+  if (response.closed) return;
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',

@@ -11,11 +11,23 @@ import {
   Res,
   type PipeTransform,
 } from '@nestjs/common';
-import { ApiBearerAuth, ApiHeader, ApiOperation, ApiTags } from '@nestjs/swagger';
+import {
+  ApiAcceptedResponse,
+  ApiBearerAuth,
+  ApiDefaultResponse,
+  ApiHeader,
+  ApiOkResponse,
+  ApiOperation,
+  ApiTags,
+} from '@nestjs/swagger';
 import type { Response } from 'express';
 import {
   isTerminal,
+  PROBLEM_CONTENT,
+  SUBMITTED_SCHEMA,
   TASK_LIMITS,
+  TASK_PAGE_SCHEMA,
+  TASK_VIEW_SCHEMA,
   TerminalError,
   validationError,
   type AgentCard,
@@ -48,6 +60,7 @@ class TaskId implements PipeTransform<string> {
 
 /** The REST door: translates to an `AgentTask` and back, nothing more. */
 @ApiTags('tasks')
+@ApiDefaultResponse({ description: 'A problem (RFC 9457)', content: PROBLEM_CONTENT })
 @ApiBearerAuth()
 @Controller()
 export class TaskController {
@@ -77,6 +90,8 @@ export class TaskController {
   }
 
   @Post('run')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
+  @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
   async run(
@@ -89,6 +104,7 @@ export class TaskController {
     response.location(`/tasks/${taskId}`);
     const gone = new AbortController();
     response.once('close', () => gone.abort());
+    if (response.closed) gone.abort();
     const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal, created);
     response.status(ended ? 200 : 202);
     return this.find(taskId, caller);
@@ -96,6 +112,7 @@ export class TaskController {
 
   @Post('tasks')
   @HttpCode(202)
+  @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
   async submit(
@@ -110,6 +127,7 @@ export class TaskController {
   }
 
   @Get('tasks')
+  @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
   @ApiOperation({ summary: 'Tasks, newest first' })
   async list(@Query() query: ListTasksDto, @Caller() caller: Principal): Promise<TaskPage> {
     const { tasks, next } = await this.tasks.list(this.scope(caller), {
@@ -122,12 +140,17 @@ export class TaskController {
   }
 
   @Get('tasks/:task_id')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(@Param('task_id', TaskId) taskId: string, @Caller() caller: Principal): Promise<TaskView> {
     return this.find(taskId, caller);
   }
 
   @Get('tasks/:task_id/events')
+  @ApiOkResponse({
+    description: 'The stream',
+    content: { 'text/event-stream': { schema: { type: 'string' } } },
+  })
   @ApiOperation({
     summary: 'Server-sent events: every journal entry (id = its sequence), then live entries and deltas',
   })
@@ -148,6 +171,8 @@ export class TaskController {
   }
 
   @Post('tasks/:task_id/cancel')
+  @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
+  @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })
   async cancel(
     @Param('task_id', TaskId) taskId: string,

@@ -3,6 +3,9 @@ import type { Lease, StopReason } from '../lease.js';
 import { bestOutput, type Ending } from './next.js';
 import type { RunState } from './state.js';
 
+/** The largest number that an `int` column holds: 24.8 days in milliseconds. */
+const MAX_INT = 2_147_483_647;
+
 /** P13: a task whose workers died so often in a row without adding an entry is quarantined. */
 const MAX_CRASHES = 3;
 
@@ -57,7 +60,7 @@ export function finishEntry(
     steps_used: state.turns.length,
     tokens_used: state.tokensUsed,
     tool_calls: state.toolCalls,
-    duration_ms: durationMs,
+    duration_ms: Math.min(Math.round(durationMs), MAX_INT),
   };
   return { kind: 'finish', result, error_detail: ending.detail };
 }

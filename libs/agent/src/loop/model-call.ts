@@ -30,7 +30,10 @@ export async function callModel(
     } catch (error) {
       lease.signal.throwIfAborted();
       if (!(error instanceof RetryableError) || attempt >= MAX_ATTEMPTS) throw error;
-      await pause(error.retryAfterMs ?? backoffMs(attempt - 1, BACKOFF), lease.signal);
+      await pause(
+        Math.min(error.retryAfterMs ?? backoffMs(attempt - 1, BACKOFF), lease.remainingMs()),
+        lease.signal,
+      );
     }
   }
 }

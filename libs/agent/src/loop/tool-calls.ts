@@ -27,15 +27,21 @@ export async function makeCalls(
   step: number,
   pinned: Pinned,
   lease: Lease,
+  onBegin: (tool: string) => () => void,
 ): Promise<Result[]> {
   const results: Result[] = [];
   const indices = calls.keys();
+  let failed = false;
   const worker = async () => {
     for (const index of indices) {
+      // A call that throws ends the run: none of the others begins after it.
+      if (failed) return;
       const call = calls[index]!;
       const started = performance.now();
+      const onEnd = onBegin(call.name);
       const outcome =
         index < MAX_CALLS ? await makeCall(tools, call, { step, index, pinned, lease }) : tooMany();
+      onEnd();
       const duration_ms = Math.round(performance.now() - started);
       results[index] = {
         call_id: call.id,
@@ -45,7 +51,13 @@ export async function makeCalls(
       };
     }
   };
-  await Promise.all(Array.from({ length: Math.min(PARALLEL, calls.length) }, worker));
+  const work = () =>
+    worker().catch((error: unknown) => {
+      failed = true;
+      throw error;
+    });
+  const ends = await Promise.allSettled(Array.from({ length: Math.min(PARALLEL, calls.length) }, work));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
   return results;
 }
 

@@ -44,6 +44,7 @@ export class DurableCore1763900000000 implements MigrationInterface {
       create unique index tasks_idempotency on agents.tasks (tenant, idempotency_key) where idempotency_key is not null;
       -- No index knows the status, so that a claim touches none of them (heap-only update, hence the fillfactor).
       create index tasks_active on agents.tasks (tenant, agent_id, session_id, accepted_no) where finished_at is null;
+      create index tasks_ended on agents.tasks (agent_id, finished_at) where finished_at is not null;
       create index tasks_newest on agents.tasks (tenant, agent_id, accepted_no);
       create index tasks_of_session on agents.tasks (tenant, session_id, accepted_no);
 

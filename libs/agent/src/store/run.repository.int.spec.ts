@@ -11,6 +11,7 @@ import {
 import { reply, results } from '../loop/journal.fixture.js';
 import { replay } from '../loop/state.js';
 import { storable } from '../loop/storable.js';
+import { heldKey } from './run.repository.js';
 import type { ClaimedTask } from './run.repository.js';
 
 jest.setTimeout(60_000);
@@ -121,9 +122,25 @@ describe('a write under a lease', () => {
   it('with an old epoch renews nothing; with the current one it does', async () => {
     const { id, old, current } = await takenOver();
     expect(await here.runs.renew([{ id, epoch: old }], LEASE_MS)).toEqual(new Map());
-    expect((await here.runs.renew([{ id, epoch: current }], LEASE_MS)).get(id)).toEqual({
-      cancelRequested: false,
-    });
+    const renewed = await here.runs.renew([{ id, epoch: current }], LEASE_MS);
+    expect(renewed.get(heldKey({ id, epoch: current }))).toEqual({ cancelRequested: false });
+  });
+
+  it('tells two epochs of one task apart in one batch', async () => {
+    const { id, old, current } = await takenOver();
+    const held = [old, current].map((epoch) => ({ id, epoch }));
+    expect([...(await here.runs.renew(held, LEASE_MS)).keys()]).toEqual([heldKey(held[1]!)]);
+    const [stale, fresh] = await Promise.all(
+      held.map(({ epoch }) => here.runs.append(entryOf(id, epoch, 1))),
+    );
+    expect(stale).toEqual({ fenced: true });
+    expect(fresh).toMatchObject({ fenced: false });
+  });
+
+  it('that was handed over is not renewed', async () => {
+    const { id, current } = await takenOver();
+    await here.runs.release([{ id, epoch: current }]);
+    expect(await here.runs.renew([{ id, epoch: current }], LEASE_MS)).toEqual(new Map());
   });
 
   it('with an old epoch hands nothing over; with the current one it does', async () => {
@@ -191,7 +208,8 @@ describe('a write under a lease', () => {
     await claimed(id);
     expect(await elsewhere.tasks.requestCancel(id)).toEqual({ held: true });
     expect(await here.runs.append(entryOf(id, 1, 1))).toMatchObject({ cancelRequested: true });
-    expect((await here.runs.renew([{ id, epoch: 1 }], LEASE_MS)).get(id)).toEqual({ cancelRequested: true });
+    const renewed = await here.runs.renew([{ id, epoch: 1 }], LEASE_MS);
+    expect(renewed.get(heldKey({ id, epoch: 1 }))).toEqual({ cancelRequested: true });
   });
 });
 

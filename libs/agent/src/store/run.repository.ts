@@ -70,12 +70,25 @@ interface ClaimRow {
   remaining_ms: number;
 }
 
+interface AppendRow {
+  id: string;
+  epoch: number;
+  at: Date;
+  cancel_requested: boolean;
+}
+
 interface FinishRow {
   id: string;
+  epoch: number;
   finished_at: Date;
   next_id: string | null;
   next_no: number | null;
 }
+
+/** A task under one lease: what another epoch wrote is no answer to it. */
+export const heldKey = ({ id, epoch }: { id: string; epoch: number }): string => `${id}:${epoch}`;
+
+const UNIQUE_VIOLATION = '23505';
 
 /** Lease and journal: every write of a run, each fenced by its epoch in the same statement. Writes that arrive together share a commit. */
 @Injectable()
@@ -106,7 +119,7 @@ export class RunRepository {
   /** Epoch and age (milliseconds) of a task that has not ended and that no live worker has. */
   async unheld(taskId: string): Promise<{ epoch: number; elapsedMs: number } | null> {
     const [row] = await this.database.query<{ epoch: number; elapsed_ms: number }>(
-      `select epoch, (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms from agents.tasks
+      `select epoch, (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms from agents.tasks
        where id = $1 and status in ('pending', 'running') and (lease_until is null or lease_until < now())`,
       [taskId],
     );
@@ -115,8 +128,14 @@ export class RunRepository {
 
   /** Ends a task that no live worker has; `fenced` when one has it by now. */
   async finishUnheld(finish: Finish): Promise<Finished | Fenced> {
-    const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish]), 1]);
-    return row ? finishedOf(row) : { fenced: true };
+    try {
+      const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish]), 1]);
+      return row ? finishedOf(row) : { fenced: true };
+    } catch (error) {
+      // The place in the journal was taken meanwhile: somebody has the task.
+      if ((error as { code?: string }).code === UNIQUE_VIOLATION) return { fenced: true };
+      throw error;
+    }
   }
 
   /** Entries after `after`, in order. */
@@ -136,27 +155,29 @@ export class RunRepository {
     held: Array<{ id: string; epoch: number }>,
     leaseMs: number,
   ): Promise<Map<string, { cancelRequested: boolean }>> {
-    const rows = await this.database.query<{ id: string; cancel_requested: boolean }>(
+    const rows = await this.database.query<{ id: string; epoch: number; cancel_requested: boolean }>(
       {
         name: 'runs-renew',
         text: `with mine as (
                  select t.id from (select * from unnest($1::uuid[], $2::int[]) as r(id, epoch) order by id) h
-                 join agents.tasks t on t.id = h.id and t.epoch = h.epoch where t.status = 'running' for update of t)
+                 join agents.tasks t on t.id = h.id and t.epoch = h.epoch where t.status = 'running' and t.lease_until is not null for update of t)
                update agents.tasks t set lease_until = now() + $3 * interval '1 ms' from mine where t.id = mine.id
-               returning t.id, t.cancel_requested`,
+               returning t.id, t.epoch, t.cancel_requested`,
       },
       [held.map(({ id }) => id), held.map(({ epoch }) => epoch), leaseMs],
     );
-    return new Map(rows.map((row) => [row.id, { cancelRequested: row.cancel_requested }]));
+    return new Map(rows.map((row) => [heldKey(row), { cancelRequested: row.cancel_requested }]));
   }
 
   /** Hands tasks over: no lease, no crash, dispatched anew. */
   async release(held: Array<{ id: string; epoch: number }>): Promise<Dispatch[]> {
     const rows = await this.database.query<{ id: string; dispatch_no: number }>(
-      `with released as (
+      `with mine as (
+         select t.id from (select * from unnest($1::uuid[], $2::int[]) as r(id, epoch) order by id) h
+         join agents.tasks t on t.id = h.id and t.epoch = h.epoch where t.status = 'running' for update of t
+       ), released as (
          update agents.tasks t set lease_until = null, dispatch_no = t.dispatch_no + 1, dispatched_at = now()
-         from unnest($1::uuid[], $2::int[]) as h(id, epoch)
-         where t.id = h.id and t.epoch = h.epoch and t.status = 'running'
+         from mine where t.id = mine.id
          returning t.id, t.dispatch_no, t.agent_id
        ), told as (
          insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) select id, dispatch_no, agent_id, now() from released
@@ -179,16 +200,14 @@ export class RunRepository {
   }
 
   private async appendAll(items: Append[]): Promise<Array<Appended | Fenced>> {
-    const rows = await this.database.query<{ task_id: string; at: Date; cancel_requested: boolean }>(APPEND, [
-      JSON.stringify(items),
-      items.length,
-    ]);
-    const added = new Map(rows.map((row) => [row.task_id, row]));
-    const missing = items.filter(({ taskId }) => !added.has(taskId));
+    const rows = await this.database.query<AppendRow>(APPEND, [JSON.stringify(items), items.length]);
+    const added = new Map(rows.map((row) => [heldKey(row), row]));
+    const keyOf = (item: Append) => heldKey({ id: item.taskId, epoch: item.epoch });
+    const missing = items.filter((item) => !added.has(keyOf(item)));
     if (missing.length > 0)
-      for (const row of await this.alreadyAppended(missing)) added.set(row.task_id, row);
-    return items.map(({ taskId }) => {
-      const row = added.get(taskId);
+      for (const row of await this.alreadyAppended(missing)) added.set(heldKey(row), row);
+    return items.map((item) => {
+      const row = added.get(keyOf(item));
       return row
         ? { fenced: false, at: row.at.toISOString(), cancelRequested: row.cancel_requested }
         : { fenced: true };
@@ -197,8 +216,8 @@ export class RunRepository {
 
   /** A write whose answer was lost is found here on its repetition: same place, same epoch. */
   private alreadyAppended(items: Append[]) {
-    return this.database.query<{ task_id: string; at: Date; cancel_requested: boolean }>(
-      `select j.task_id, j.at, t.cancel_requested from agents.journal j
+    return this.database.query<AppendRow>(
+      `select j.task_id as id, j.epoch, j.at, t.cancel_requested from agents.journal j
        join unnest($1::uuid[], $2::int[], $3::int[]) as e(id, epoch, seq) on j.task_id = e.id and j.epoch = e.epoch and j.seq = e.seq
        join agents.tasks t on t.id = j.task_id and t.epoch = j.epoch and t.status = 'running'`,
       [items.map((item) => item.taskId), items.map((item) => item.epoch), items.map((item) => item.seq)],
@@ -207,18 +226,20 @@ export class RunRepository {
 
   private async finishAll(items: Finish[]): Promise<Array<Finished | Fenced>> {
     const rows = await this.database.query<FinishRow>(FINISH, [JSON.stringify(items), items.length]);
-    const ended = new Map(rows.map((row) => [row.id, row]));
-    const missing = items.filter(({ taskId }) => !ended.has(taskId));
-    if (missing.length > 0) for (const row of await this.alreadyFinished(missing)) ended.set(row.id, row);
-    return items.map(({ taskId }) => {
-      const row = ended.get(taskId);
+    const ended = new Map(rows.map((row) => [heldKey(row), row]));
+    const keyOf = (item: Finish) => heldKey({ id: item.taskId, epoch: item.epoch });
+    const missing = items.filter((item) => !ended.has(keyOf(item)));
+    if (missing.length > 0)
+      for (const row of await this.alreadyFinished(missing)) ended.set(heldKey(row), row);
+    return items.map((item) => {
+      const row = ended.get(keyOf(item));
       return row ? finishedOf(row) : { fenced: true };
     });
   }
 
   private alreadyFinished(items: Finish[]) {
     return this.database.query<FinishRow>(
-      `select t.id, t.finished_at, null as next_id, null as next_no
+      `select t.id, t.epoch, t.finished_at, null as next_id, null as next_no
        from agents.tasks t join unnest($1::uuid[], $2::int[]) as f(id, epoch) on t.id = f.id and t.epoch = f.epoch
        where t.finished_at is not null`,
       [items.map((item) => item.taskId), items.map((item) => item.epoch)],

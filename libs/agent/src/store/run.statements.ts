@@ -23,7 +23,7 @@ export const CLAIM = {
       delete from agents.outbox o using claimed where o.task_id = claimed.id
     )
     select id, epoch, tenant, user_id, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
-           (extract(epoch from now() - created_at) * 1000)::int as elapsed_ms,
+           (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms,
            (extract(epoch from deadline - now()) * 1000)::float8 as remaining_ms
     from claimed`,
 };
@@ -42,9 +42,9 @@ export const APPEND = {
     ), added as (
       insert into agents.journal (task_id, seq, epoch, body) select id, seq, epoch, body from held
       on conflict (task_id, seq) do nothing
-      returning task_id, at
+      returning task_id, epoch, at
     )
-    select added.task_id, added.at, held.cancel_requested from added join held on held.id = added.task_id`,
+    select held.id, held.epoch, added.at, held.cancel_requested from added join held on held.id = added.task_id and held.epoch = added.epoch`,
 };
 
 /** The final transaction: result, last entries, and the dispatch of the session's next task. */
@@ -59,12 +59,12 @@ const finishStatement = (name: string, epoch: string, condition: string): Statem
       from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, status text, output text, error text, detail text,
               "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int) order by "taskId" limit $2) f
       where t.id = f."taskId" and t.epoch = f.epoch and ${condition}
-      returning t.id, t.epoch, t.tenant, t.agent_id, t.session_id, t.finished_at
+      returning t.id, t.epoch, f.epoch as former, t.tenant, t.agent_id, t.session_id, t.finished_at
     ), entries as (
       insert into agents.journal (task_id, seq, epoch, body)
       select ended.id, e.seq, ended.epoch, e.body
-      from json_to_recordset($1) as f("taskId" uuid, entries json)
-      join ended on ended.id = f."taskId", lateral json_to_recordset(f.entries) as e(seq int, body json)
+      from json_to_recordset($1) as f("taskId" uuid, epoch int, entries json)
+      join ended on ended.id = f."taskId" and ended.former = f.epoch, lateral json_to_recordset(f.entries) as e(seq int, body json)
     ), successor as (
       update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now()
       from ended, lateral (
@@ -78,7 +78,7 @@ const finishStatement = (name: string, epoch: string, condition: string): Statem
       insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
       select id, dispatch_no, agent_id, now() + interval '1 s' from successor
     )
-    select ended.id, ended.finished_at, successor.id as next_id, successor.dispatch_no as next_no
+    select ended.id, ended.epoch, ended.finished_at, successor.id as next_id, successor.dispatch_no as next_no
     from ended left join successor on successor.after = ended.id`,
 });
 

@@ -91,7 +91,7 @@ const VIEW_COLUMNS = `id, accepted_no, agent_id, session_id, status, output, err
 /** Table `agents.tasks` as the doors see it. */
 @Injectable()
 export class TaskRepository {
-  private readonly acceptances: Batcher<NewTask, Accepted>;
+  private readonly acceptances: Batcher<NewTask, Accepted | Error>;
   private readonly endings: Batcher<string, boolean>;
 
   constructor(@Inject(Database) private readonly database: Database) {
@@ -103,23 +103,34 @@ export class TaskRepository {
   }
 
   /** Task and outbox row in one commit; with a known idempotency key the task that has it. */
-  accept(task: NewTask): Promise<Accepted> {
-    return this.acceptances.add(task);
+  async accept(task: NewTask): Promise<Accepted> {
+    const accepted = await this.acceptances.add(task);
+    if (accepted instanceof Error) throw accepted;
+    return accepted;
   }
 
-  private async acceptAll(tasks: NewTask[]): Promise<Accepted[]> {
+  async hasKey(tenant: string, idempotencyKey: string): Promise<boolean> {
+    const rows = await this.database.query(
+      'select 1 from agents.tasks where tenant = $1 and idempotency_key = $2',
+      [tenant, idempotencyKey],
+    );
+    return rows.length > 0;
+  }
+
+  /** What is committed stays accepted, whatever becomes of the look for the others. */
+  private async acceptAll(tasks: NewTask[]): Promise<Array<Accepted | Error>> {
     const added = new Set(
       (await this.database.query<{ id: string }>(ACCEPT, [JSON.stringify(tasks)])).map((row) => row.id),
     );
-    const known = tasks.some((task) => !added.has(task.id))
-      ? await this.findByKeys(tasks.filter((task) => !added.has(task.id)))
-      : new Map();
+    const others = tasks.filter((task) => !added.has(task.id));
+    const known =
+      others.length > 0 ? await this.findByKeys(others).catch((error: Error) => error) : new Map();
     return tasks.map((task) => {
       if (added.has(task.id))
         return { id: task.id, requestHash: task.requestHash, status: 'pending', created: true };
+      if (known instanceof Error) return known;
       const existing = known.get(keyOf(task.tenant, task.idempotencyKey!)) as Accepted | undefined;
-      if (!existing) throw new Error('an acceptance conflicted with no task');
-      return existing;
+      return existing ?? new Error('an acceptance conflicted with no task');
     });
   }
 
