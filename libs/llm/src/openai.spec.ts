@@ -113,6 +113,19 @@ describe('OpenAiLlm', () => {
     expect(reply).toMatchObject({ content: null, finishReason: 'tool_calls' });
   });
 
+  it.each([
+    {},
+    { prompt_tokens: 5 },
+    { prompt_tokens: -1, completion_tokens: 2 },
+    { prompt_tokens: 1e12, completion_tokens: 2 },
+  ])('takes the usage %j for none', async (partial) => {
+    provider.answer = (response) =>
+      stream(response, [delta({ content: 'x' }, 'stop'), { ...usage(0, 0), usage: partial }]);
+    const { usage: charged } = await sut.complete(ask());
+    expect(charged.completion_tokens).toBe(100);
+    expect(charged.prompt_tokens).toBeGreaterThan(0);
+  });
+
   it('charges the limit and an estimated prompt when the provider sends no usage', async () => {
     provider.answer = (response) => stream(response, [delta({ content: 'x' }, 'stop')]);
     const short = await sut.complete(ask());

@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Tokens } from '#libs/auth';
 import {
   BatonHome,
@@ -10,7 +12,7 @@ import {
   type ServiceName,
   type StackSettings,
 } from '#libs/devstack';
-import type { Env } from '#libs/chassis';
+import { projectRoot, type Env } from '#libs/chassis';
 
 /** The process that hosts the services, as it describes itself in `BATON_HOME`. */
 export interface HostRecord extends OwnedProcess {
@@ -23,7 +25,7 @@ export interface HostRecord extends OwnedProcess {
   ownServers: OwnServers;
 }
 
-export type SettingsDigest = Record<'model' | 'database' | 'redis', string>;
+export type SettingsDigest = Record<'model' | 'database' | 'redis' | 'build', string>;
 
 const HOST_RECORD = 'host';
 const DAY_SECONDS = 86_400;
@@ -60,8 +62,18 @@ export class Stack {
 
   settingsDigest(): SettingsDigest {
     const { model, databaseUrl, redisUrl } = this.settings;
-    return { model: digest(model), database: digest(databaseUrl), redis: digest(redisUrl) };
+    return {
+      model: digest(model),
+      database: digest(databaseUrl),
+      redis: digest(redisUrl),
+      build: digest(builtAt()),
+    };
   }
+}
+
+/** When the running code was built: a host from before runs older code. */
+function builtAt(): number {
+  return statSync(join(projectRoot(), 'dist', '.built'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 /** A digest, because the settings hold keys and passwords. */
@@ -82,8 +94,8 @@ export function changedSettings(
   stack: Stack,
 ): string | null {
   const now = stack.settingsDigest();
-  const names = { model: 'model', database: 'DATABASE_URL', redis: 'REDIS_URL' } as const;
-  const changed: string[] = (['model', 'database', 'redis'] as const)
+  const names = { model: 'model', database: 'DATABASE_URL', redis: 'REDIS_URL', build: 'build' } as const;
+  const changed: string[] = (['model', 'database', 'redis', 'build'] as const)
     .filter((key) => now[key] !== host.settings[key])
     .map((key) => names[key]);
   if (stack.env['BATON_PORT_OFFSET'] !== undefined && stack.settings.portOffset !== host.portOffset)

@@ -48,7 +48,7 @@ describe('curlLine', () => {
 });
 
 describe('changedSettings', () => {
-  const digest = { model: 'a', database: 'b', redis: 'c' };
+  const digest = { model: 'a', database: 'b', redis: 'c', build: 'd' };
   const stack = (env: Record<string, string>, portOffset: number, model = 'a') =>
     ({ env, settings: { portOffset }, settingsDigest: () => ({ ...digest, model }) }) as unknown as Stack;
 
