@@ -176,6 +176,8 @@ describe('the relay (faults 13 and 14)', () => {
     });
     const taskId = await chaos.api(failing).accepted({ prompt: await script('failed-job-c') });
     await eventually(() => failing.output().includes('failpoint worker.before-claim: throw'));
+    // Else the job may still be active, and BullMQ's own sweep for stalled jobs brings it back.
+    await eventually(async () => (await jobsOf(taskId)).length === 0);
     failing.kill('SIGKILL');
     await diedOf(failing);
     const job = `bull:agent.run.test:${taskId}-1`;
