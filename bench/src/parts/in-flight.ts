@@ -10,6 +10,7 @@ const TASKS = 1000;
 const MODEL_CALLS = 20;
 const MODEL_MS = 1000;
 const MAX_RATIO = 1.2;
+const SETTLE_MS = 3000;
 
 /** A thousand tasks in one worker, all waiting for their model at once. */
 export const inFlight: Part = {
@@ -43,20 +44,18 @@ export const inFlight: Part = {
   },
 };
 
-/** Memory is what is alive halfway, when all tasks wait, beyond what was alive before. */
+/** Memory is what is alive halfway, when all tasks wait, beyond what is alive when all have ended. */
 async function makespan(
   context: Context,
   name: 'baton' | 'floor',
 ): Promise<{ totalMs: number; kib: number }> {
   context.progress(`${name}: ${TASKS} tasks`);
-  // What the part before left behind goes first.
-  await sleep(2000);
-  const before = aliveBytes();
-  let halfway = before;
+  let halfway = 0;
   const timer = setTimeout(() => (halfway = aliveBytes()), (MODEL_CALLS * MODEL_MS) / 2);
   const { totalMs } = await drive(TASKS, TASKS, (i) => context[name].runTask(`[in-flight] ${name} ${i}`));
   clearTimeout(timer);
-  return { totalMs, kib: (halfway - before) / TASKS / 1024 };
+  await sleep(SETTLE_MS);
+  return { totalMs, kib: (halfway - aliveBytes()) / TASKS / 1024 };
 }
 
 setFlagsFromString('--expose-gc');
