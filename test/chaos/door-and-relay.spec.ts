@@ -101,32 +101,6 @@ describe('the relay (faults 13 and 14)', () => {
     expect(await chaos.asked('f13')).toEqual({ 0: 1, 1: 1 });
   });
 
-  it('13 control: a relay that marks first loses the task', async () => {
-    const prompt = await script('f13c');
-    const relay = await chaos.victim('dispatch.before-add=kill', NO_SHORTCUT);
-    // Whether its 202 gets out before it dies does not matter here.
-    await chaos
-      .api(relay)
-      .submit({ prompt, session_id: 'f13c' })
-      .catch(() => undefined);
-    await diedOf(relay);
-    const { rows } = await chaos.sql(
-      `delete from agents.outbox o using agents.tasks t where t.id = o.task_id and t.session_id = 'f13c' returning o.*`,
-    );
-    const [mark] = rows as Array<{ task_id: string; dispatch_no: number; agent_id: string }>;
-    // Without its look for lost jobs, which would mend this as well.
-    const survivor = await chaos.victim('', { LOST_AFTER_MS: '600000' });
-    const api = chaos.api(survivor);
-    expect(await chaos.faultsWhenQuiet(api, mark!.task_id, 'done f13c', 'f13c')).toEqual([
-      'not ended: pending',
-    ]);
-    await chaos.sql(
-      'insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) values ($1, $2, $3, now())',
-      [mark!.task_id, mark!.dispatch_no, mark!.agent_id],
-    );
-    expect(faultsOf(await chaos.outcome(api, mark!.task_id, 'f13c'), 'done f13c')).toEqual([]);
-  });
-
   it('14 two relays: one dispatch each', async () => {
     // Each holds what it took for a while, so that the other one comes by.
     const points = `${RELAY_ONLY};relay.after-add=delay:700`;
@@ -167,29 +141,6 @@ describe('the relay (faults 13 and 14)', () => {
     expect(agent.output()).toContain('failpoint worker.before-claim: throw');
     expect(faultsOf(history, 'done failed-job')).toEqual([]);
     await eventually(async () => (await jobsOf(taskId)).length === 0);
-  });
-
-  it('control: a failed job that stays in Redis hides that its task is lost', async () => {
-    const failing = await chaos.victim('worker.before-claim=throw', {
-      LOCAL_RUNS: '0',
-      RECONCILE_MS: '60000',
-    });
-    const taskId = await chaos.api(failing).accepted({ prompt: await script('failed-job-c') });
-    await eventually(() => failing.output().includes('failpoint worker.before-claim: throw'));
-    // Else the job may still be active, and BullMQ's own sweep for stalled jobs brings it back.
-    await eventually(async () => (await jobsOf(taskId)).length === 0);
-    failing.kill('SIGKILL');
-    await diedOf(failing);
-    const job = `bull:agent.run.test:${taskId}-1`;
-    await chaos.redis.hset(job, 'name', 'run');
-    const survivor = await chaos.victim('');
-    const api = chaos.api(survivor);
-    expect(await chaos.faultsWhenQuiet(api, taskId, 'done failed-job-c', 'failed-job-c')).toEqual([
-      'not ended: pending',
-    ]);
-    await chaos.redis.del(job);
-    const history = await chaos.outcome(api, taskId, 'failed-job-c');
-    expect(faultsOf(history, 'done failed-job-c')).toEqual([]);
   });
 
   /** How often each task was added to the queue, by the queue's own event stream. */
