@@ -37,6 +37,31 @@ const holding = async () => {
 };
 const held = (name: string) => eventually(() => stack.tools.calls['test_hold']!.includes(name));
 
+it('a client that leaves before its answer is logged as no error, at the gateway and at the registry', async () => {
+  const registry = await stack.spawnRegistry({ LOG_LEVEL: 'debug' });
+  const own = await stack.spawnAgent({ TOOL_REGISTRY_URL: registry.url });
+  const watched = await stack.spawnGateway({ 'agent-test': own.url }, { LOG_LEVEL: 'debug' });
+  const noticed = (service: SpawnedService) =>
+    eventually(() => service.output().includes('the client left before its answer'));
+  const { name, prompt } = await holding();
+  const leaving = new AbortController();
+  const left = fetch(`${watched.url}/v1/agents/test/run`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stack.token()}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt }),
+    signal: leaving.signal,
+  });
+  await held(name);
+  leaving.abort();
+  await expect(left).rejects.toThrow('aborted');
+  await noticed(watched);
+  const api = stack.api(own);
+  const task = (await api.list()).body.tasks.find(({ status }) => status === 'running')!;
+  expect((await api.cancel(task.task_id)).body.status).toBe('cancelled');
+  await noticed(registry);
+  for (const service of [watched, own, registry]) expect(service.output()).not.toContain('"level":50');
+});
+
 describe.each([
   ['at the agent', '', (person?: object) => stack.api(agent, person)],
   ['through the gateway', '/v1', (person?: object) => stack.apiThrough(gateway, 'agent-test', person)],

@@ -2,7 +2,7 @@ import { pipeline } from 'node:stream/promises';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import { Tokens, type Principal } from '#libs/auth';
-import { HttpClient } from '#libs/chassis';
+import { clientLeft, HttpClient } from '#libs/chassis';
 import { RetryableError } from '#libs/contracts';
 
 const PASSED_ON = ['idempotency-key', 'last-event-id', 'traceparent', 'tracestate', 'accept'];
@@ -33,16 +33,15 @@ export class Forwarder implements OnApplicationShutdown {
 
   constructor(@Inject(Tokens) private readonly tokens: Tokens) {}
 
-  /** @throws RetryableError `unreachable` (503), `timeout` (504) */
+  /** @throws RetryableError `unreachable` (503), `timeout` (504); ClientLeft */
   async forward(
     request: Request,
     response: Response,
     { agent, path, caller, timeoutMs }: Forward,
   ): Promise<void> {
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    const late = new AbortController();
     const timer = setTimeout(
-      () => gone.abort(new RetryableError('timeout', `${agent.id} did not answer in time`, { status: 504 })),
+      () => late.abort(new RetryableError('timeout', `${agent.id} did not answer in time`, { status: 504 })),
       timeoutMs,
     );
     const answer = await this.http
@@ -50,7 +49,7 @@ export class Forwarder implements OnApplicationShutdown {
         method: request.method as 'GET' | 'POST',
         headers: this.headers(request, agent.id, caller),
         body: request.body,
-        signal: gone.signal,
+        signal: AbortSignal.any([clientLeft(response), late.signal]),
       })
       .finally(() => clearTimeout(timer));
     response.status(answer.statusCode);

@@ -2,7 +2,7 @@ import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Res } fr
 import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import { AllowCallers, Caller, type Principal } from '#libs/auth';
-import { OpaqueFieldsPipe } from '#libs/chassis';
+import { clientLeft, OpaqueFieldsPipe } from '#libs/chassis';
 import { TerminalError, type InvokeRequest, type InvokeResponse, type ToolDefinition } from '#libs/contracts';
 import { ToolAcl } from './acl.js';
 import { Catalogue } from './catalogue/catalogue.js';
@@ -70,18 +70,13 @@ export class RegistryController {
     @Caller() caller: Principal,
     @Res({ passthrough: true }) response: Response,
   ): Promise<InvokeResponse> {
-    const hangUp = new AbortController();
-    response.once(
-      'close',
-      () => void (response.writableFinished || hangUp.abort(new Error('the caller hung up'))),
-    );
     const answer = await this.invocations.invoke({
       ...readCallHeaders(headers),
       caller,
       name,
       version: body.version ?? undefined,
       arguments: body.arguments ?? null,
-      signal: hangUp.signal,
+      signal: clientLeft(response),
     });
     response.set(answer.headers);
     return answer.body;

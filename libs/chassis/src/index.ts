@@ -1,3 +1,4 @@
+export * from './client-left.js';
 export * from './config.js';
 export * from './deadline.js';
 export * from './failpoint.js';

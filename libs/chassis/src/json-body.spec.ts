@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import express, { type ErrorRequestHandler } from 'express';
 import { BatonError } from '#libs/contracts';
+import { ClientLeft } from './client-left.js';
 import { jsonBody } from './json-body.js';
 import { sendProblem } from './problem.filter.js';
 
@@ -11,12 +13,14 @@ const MAX_BYTES = 10_000;
 let server: Server;
 let url: string;
 let port: number;
+const errors: unknown[] = [];
 
 beforeAll(async () => {
   const app = express();
   app.use(jsonBody({ maxBytes: MAX_BYTES, timeoutMs: 150 }));
   app.use((request, response) => void response.json({ body: request.body ?? null }));
   const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+    errors.push(error);
     if (error instanceof BatonError) sendProblem(response, error);
     else response.status(500).json({ code: String(error) });
   };
@@ -194,5 +198,24 @@ describe('408 request-timeout', () => {
     expect(answer).toContain('application/problem+json');
     expect(answer).toContain('"code":"request-timeout"');
     expect(answer).toMatch(/connection: close/i);
+  });
+});
+
+describe('a client that leaves', () => {
+  it.each([
+    ['of known length', 'content-length: 100\r\n\r\n{"a":'],
+    ['in chunks', 'transfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n'],
+    [
+      'in compressed chunks',
+      'content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n2\r\n\u001f\u008b\r\n',
+    ],
+  ])('in the middle of a body %s is no error of the service', async (_, rest) => {
+    errors.length = 0;
+    const socket = connect(port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write(`POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${rest}`, 'latin1');
+    setTimeout(() => socket.destroy(), 50);
+    while (errors.length === 0) await sleep(5);
+    expect(errors).toEqual([expect.any(ClientLeft)]);
   });
 });

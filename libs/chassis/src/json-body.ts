@@ -1,5 +1,6 @@
 import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express';
 import { TerminalError, validationError, type FieldError } from '#libs/contracts';
+import { ClientLeft } from './client-left.js';
 
 /** Nesting beyond this is refused. */
 const MAX_DEPTH = 64;
@@ -15,7 +16,8 @@ export interface BodyLimits {
 /**
  * Reads request bodies: JSON objects in UTF-8 only. Answers 408 (slow), 413 (large, also when unpacked), 415 (other media type,
  * charset or encoding), 400 `malformed-request` (not JSON, not an object, invalid UTF-8, NUL, too deep) and
- * 400 `validation` for keys that would reach a prototype. A request without a body passes with `body` undefined.
+ * 400 `validation` for keys that would reach a prototype. A request without a body passes with `body` undefined; a connection
+ * that closes before the whole body was there raises `ClientLeft`.
  */
 export function jsonBody(limits: BodyLimits): RequestHandler {
   const raw = express.raw({ type: () => true, limit: limits.maxBytes, inflate: true });
@@ -47,6 +49,7 @@ export function jsonBody(limits: BodyLimits): RequestHandler {
         }),
       );
     }, limits.timeoutMs);
+    res.once('close', () => finish(new ClientLeft()));
     raw(req, res, (error?: unknown) => {
       if (error) return finish(bodyError(error));
       try {
@@ -65,6 +68,7 @@ function hasBody(req: Request): boolean {
 
 function bodyError(error: unknown): unknown {
   const { type, status } = error as { type?: string; status?: number };
+  if (type === 'request.aborted') return new ClientLeft();
   if (type === 'entity.too.large')
     return new TerminalError('payload-too-large', 'The body is too large', { status: 413 });
   if (type === 'encoding.unsupported')

@@ -9,6 +9,7 @@ import {
   TerminalError,
 } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
+import { ClientLeft } from './client-left.js';
 import { allowedMethods } from './routes.js';
 
 const CODES: Record<number, string> = {
@@ -20,7 +21,10 @@ const CODES: Record<number, string> = {
 /** Another form of error bodies for some requests, e.g. OpenAI's under `/v1`; undefined keeps problem+json. */
 export type ErrorBody = (error: BatonError, request: Request) => object | undefined;
 
-/** The one place where errors become RFC 9457 answers. What is not a `BatonError` is logged and answered as 500 `internal`. */
+/**
+ * The one place where errors become RFC 9457 answers. What is not a `BatonError` is logged and answered as 500
+ * `internal`; for a client that left there is nobody to answer.
+ */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   constructor(
@@ -31,6 +35,11 @@ export class ProblemFilter implements ExceptionFilter {
   catch(thrown: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
     const response = http.getResponse<Response>();
+    if (thrown instanceof ClientLeft) {
+      this.logger.debug({ method: http.getRequest<Request>().method }, thrown.message);
+      response.destroy();
+      return;
+    }
     const error = this.toBatonError(thrown, http.getRequest<Request>());
     if (error.status >= 500)
       this.logger.error(

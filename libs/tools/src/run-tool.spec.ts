@@ -84,7 +84,8 @@ describe('runTool', () => {
     expect(aborted).toBe(true);
   });
 
-  it('aborts the handler when the caller hangs up', async () => {
+  it('aborts the handler when the caller hangs up, which is no error', async () => {
+    const logged = jest.spyOn(logger, 'error');
     const controller = new AbortController();
     const reasons: unknown[] = [];
     const outcome = run(
@@ -100,5 +101,6 @@ describe('runTool', () => {
     setTimeout(() => controller.abort('gone'), 10);
     expect(await outcome).toMatchObject({ ok: false, code: 'tool-error' });
     expect(reasons).toEqual(['gone']);
+    expect(logged).not.toHaveBeenCalled();
   });
 });

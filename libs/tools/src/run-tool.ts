@@ -28,10 +28,13 @@ export async function runTool(
     if (controller.signal.reason instanceof TimeoutReached)
       return { ok: false, code: 'timeout', message: `${tool.name} did not answer within ${timeoutMs} ms` };
     if (error instanceof ToolFailure) return { ok: false, code: error.code, message: error.message };
-    logger.error(
-      { tool: tool.name, request_id: context.requestId, err: messageOf(error) },
-      'tool handler failed',
-    );
+    if (context.signal.aborted)
+      logger.debug({ tool: tool.name, request_id: context.requestId }, 'tool call ended: its caller hung up');
+    else
+      logger.error(
+        { tool: tool.name, request_id: context.requestId, err: messageOf(error) },
+        'tool handler failed',
+      );
     return { ok: false, code: 'tool-error', message: `${tool.name} failed unexpectedly` };
   } finally {
     clearTimeout(timer);

@@ -1,9 +1,9 @@
-import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Req, Res } from '@nestjs/common';
+import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiOkResponse, ApiProperty, ApiTags } from '@nestjs/swagger';
 import { Allow, IsString } from 'class-validator';
-import type { Request, Response } from 'express';
+import type { Response } from 'express';
 import { Caller, type Principal } from '#libs/auth';
-import { LOGGER, OpaqueFieldsPipe } from '#libs/chassis';
+import { clientLeft, LOGGER, OpaqueFieldsPipe } from '#libs/chassis';
 import { TerminalError, type ToolOutcome, type ToolServiceRequest } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { runTool } from './run-tool.js';
@@ -54,7 +54,6 @@ export class ToolsController {
     @Body(new OpaqueFieldsPipe(ToolServiceRequestDto, ['params'])) body: ToolServiceRequest,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Req() request: Request,
     @Res({ passthrough: true }) response: Response,
   ): Promise<ToolOutcome> {
     const tool = this.byVersion.get(`${name}@${body.version}`);
@@ -62,17 +61,13 @@ export class ToolsController {
       throw new TerminalError('tool-not-found', `${name}@${body.version} is not served here`, {
         status: 404,
       });
-    const hangUp = new AbortController();
-    const closed = () => void (response.writableFinished || hangUp.abort(new Error('the caller hung up')));
-    response.once('close', closed);
-    if (request.socket.destroyed) closed();
     const context = {
       tenant: caller.tenant,
       userId: caller.userId,
       agentId: headers['x-agent-id'] ?? caller.caller,
       idempotencyKey: headers['idempotency-key'] ?? null,
       requestId: headers['x-request-id'] ?? crypto.randomUUID(),
-      signal: hangUp.signal,
+      signal: clientLeft(response),
     };
     const left = Number(headers['x-deadline-ms']);
     const timeoutMs = left >= 1 ? Math.min(left, tool.timeoutMs) : tool.timeoutMs;

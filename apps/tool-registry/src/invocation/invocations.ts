@@ -215,6 +215,10 @@ export class Invocations implements BeforeApplicationShutdown {
       code: status,
       request_id: requestId,
     };
-    this.logger.warn({ ...line, duration_ms: Math.round(durationMs) }, 'tool call failed');
+    // A caller that hung up is no failure of the tool.
+    this.logger[status === 'aborted' ? 'debug' : 'warn'](
+      { ...line, duration_ms: Math.round(durationMs) },
+      'tool call failed',
+    );
   }
 }

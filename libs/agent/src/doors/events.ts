@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Response } from 'express';
+import { clientLeft } from '#libs/chassis';
 import type { FeedItem } from '../feed.js';
 
 const HEARTBEAT_MS = 15_000;
@@ -12,10 +13,8 @@ export async function sendEvents(
   response: Response,
   feed: (signal: AbortSignal) => AsyncIterable<FeedItem>,
 ): Promise<void> {
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
-  // The reader may have left before anybody listened.
-  if (response.closed) return;
+  const gone = clientLeft(response);
+  if (gone.aborted) return;
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
@@ -24,8 +23,8 @@ export async function sendEvents(
   response.flushHeaders();
   const heartbeat = setInterval(() => response.write(': \n\n'), HEARTBEAT_MS);
   try {
-    for await (const item of feed(gone.signal)) {
-      if (!response.write(format(item))) await once(response, 'drain', { signal: gone.signal });
+    for await (const item of feed(gone)) {
+      if (!response.write(format(item))) await once(response, 'drain', { signal: gone });
     }
     response.end();
   } catch {

@@ -36,6 +36,7 @@ import {
   type TaskView,
 } from '#libs/contracts';
 import { Caller, type Principal } from '#libs/auth';
+import { clientLeft } from '#libs/chassis';
 import { LLM, type Llm } from '#libs/llm';
 import { AGENT, type Agent } from '../agent.js';
 import { Canceller } from '../canceller.js';
@@ -102,10 +103,7 @@ export class TaskController {
   ): Promise<TaskView> {
     const { taskId, created } = await this.intake.accept(this.toTask(body, headers, caller));
     response.location(`/tasks/${taskId}`);
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    if (response.closed) gone.abort();
-    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, gone.signal, created);
+    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, clientLeft(response), created);
     response.status(ended ? 200 : 202);
     return this.find(taskId, caller);
   }
