@@ -21,8 +21,8 @@ import {
   TASK_VIEW_SCHEMA,
   BatonError,
   messageOf,
-  TerminalError,
-  validationError,
+  parseTaskId,
+  taskNotFound,
   type AgentCard,
   type TaskView,
 } from '#libs/contracts';
@@ -34,7 +34,6 @@ export const AGENT_URLS = Symbol('AgentUrls');
 
 /** Longer than an agent's `POST /run` waits. */
 const ANSWER_MS = 40_000;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const SUBMIT_BODY: ApiBodyOptions = {
   schema: { type: 'object', required: ['prompt'], properties: { prompt: { type: 'string' } } },
 };
@@ -175,8 +174,7 @@ export class GatewayController {
     request: Request,
     response: Response,
   ): Promise<void> {
-    if (!UUID.test(id)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
-    const taskId = id.toLowerCase();
+    const taskId = parseTaskId(id);
     const agent = resolveAgent(this.agents, await this.ownerOf(taskId, caller));
     await this.forwarder.forward(request, response, {
       agent,
@@ -207,6 +205,6 @@ export class GatewayController {
         !(answer.reason instanceof BatonError && answer.reason.status === 404)
       )
         throw answer.reason;
-    throw new TerminalError('task-not-found', 'There is no such task', { status: 404 });
+    throw taskNotFound();
   }
 }

@@ -173,7 +173,7 @@ describe('cancelling', () => {
         code: 'task-not-found',
         status: 404,
       });
-    expect(await here.tasks.find(id, store.scope)).toMatchObject({
+    expect(await here.tasks.require(id, store.scope)).toMatchObject({
       status: 'pending',
       cancel_requested: false,
     });

@@ -53,7 +53,7 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
    * @throws TerminalError `task-not-found` (404), `task-finished` (409)
    */
   async cancel(taskId: string, scope: Scope): Promise<TaskView> {
-    await this.visible(taskId, scope);
+    await this.tasks.require(taskId, scope);
     for (let attempt = 0; attempt < UNHELD_ATTEMPTS; attempt += 1) {
       const flagged = await this.tasks.requestCancel(taskId);
       if (!flagged) break;
@@ -64,14 +64,8 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
       }
       if (await this.endUnheld(taskId)) break;
     }
-    const view = await this.visible(taskId, scope);
+    const view = await this.tasks.require(taskId, scope);
     if (isTerminal(view.status) && view.status !== 'cancelled') throw finished(view);
-    return view;
-  }
-
-  private async visible(taskId: string, scope: Scope): Promise<TaskView> {
-    const view = await this.tasks.find(taskId, scope);
-    if (!view) throw new TerminalError('task-not-found', 'There is no such task', { status: 404 });
     return view;
   }
 

@@ -1,3 +1,5 @@
+import { TerminalError, validationError } from './errors.js';
+
 export const TASK_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
 
@@ -16,6 +18,22 @@ export const TASK_LIMITS = {
   maxSteps: { min: 1, max: 25, default: 10 },
   tokenBudget: { min: 512, max: 32_768, default: 8192 },
 } as const;
+
+/** What a client may name a session. */
+export const SESSION_ID = new RegExp(`^[A-Za-z0-9._@-]{1,${TASK_LIMITS.sessionIdChars}}$`);
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** A task's id as it is stored, from a request's path. @throws TerminalError `validation` (400) when it is no UUID */
+export function parseTaskId(text: string): string {
+  if (!UUID.test(text)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
+  return text.toLowerCase();
+}
+
+/** Also for what the caller may not see. */
+export function taskNotFound(): TerminalError {
+  return new TerminalError('task-not-found', 'There is no such task', { status: 404 });
+}
 
 /** What every door turns a request into. Tenant and user come from the caller's token alone. */
 export interface AgentTask {

@@ -23,12 +23,12 @@ import {
 import type { Response } from 'express';
 import {
   isTerminal,
+  parseTaskId,
   PROBLEM_CONTENT,
   SUBMITTED_SCHEMA,
   TASK_LIMITS,
   TASK_PAGE_SCHEMA,
   TASK_VIEW_SCHEMA,
-  TerminalError,
   validationError,
   type AgentCard,
   type AgentTask,
@@ -50,12 +50,9 @@ import { ListTasksDto, SubmitTaskDto } from './task.dto.js';
 /** `POST /run` answers with the result if the task ends within this time. */
 const RUN_WAIT_MS = 30_000;
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
 class TaskId implements PipeTransform<string> {
   transform(value: string): string {
-    if (!UUID.test(value)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
-    return value.toLowerCase();
+    return parseTaskId(value);
   }
 }
 
@@ -105,7 +102,7 @@ export class TaskController {
     response.location(`/tasks/${taskId}`);
     const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, clientLeft(response), created);
     response.status(ended ? 200 : 202);
-    return this.find(taskId, caller);
+    return this.tasks.require(taskId, this.scope(caller));
   }
 
   @Post('tasks')
@@ -141,7 +138,7 @@ export class TaskController {
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(@Param('task_id', TaskId) taskId: string, @Caller() caller: Principal): Promise<TaskView> {
-    return this.find(taskId, caller);
+    return this.tasks.require(taskId, this.scope(caller));
   }
 
   @Get('tasks/:task_id/events')
@@ -164,7 +161,7 @@ export class TaskController {
       throw validationError([
         { field: 'Last-Event-ID', message: 'Last-Event-ID must be the id of an event' },
       ]);
-    const { status } = await this.find(taskId, caller);
+    const { status } = await this.tasks.require(taskId, this.scope(caller));
     await sendEvents(response, (signal) => this.feed.watch(taskId, after, isTerminal(status), signal));
   }
 
@@ -179,12 +176,6 @@ export class TaskController {
   ): Promise<TaskView> {
     const view = await this.canceller.cancel(taskId, this.scope(caller));
     response.status(view.status === 'cancelled' ? 200 : 202);
-    return view;
-  }
-
-  private async find(taskId: string, caller: Principal): Promise<TaskView> {
-    const view = await this.tasks.find(taskId, this.scope(caller));
-    if (!view) throw new TerminalError('task-not-found', 'There is no such task', { status: 404 });
     return view;
   }
 

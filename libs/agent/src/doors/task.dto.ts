@@ -13,9 +13,14 @@ import {
   ValidatorConstraint,
   type ValidatorConstraintInterface,
 } from 'class-validator';
-import { TASK_LIMITS, TASK_STATUSES, type TaskStatus } from '#libs/contracts';
+import { SESSION_ID, TASK_LIMITS, TASK_STATUSES, type TaskStatus } from '#libs/contracts';
 
 const { maxSteps, tokenBudget } = TASK_LIMITS;
+
+const IsSessionId = () =>
+  Matches(SESSION_ID, {
+    message: `session_id must be 1 to ${TASK_LIMITS.sessionIdChars} letters, digits or . _ @ -`,
+  });
 
 @ValidatorConstraint({ name: 'metadata' })
 class IsMetadata implements ValidatorConstraintInterface {
@@ -56,7 +61,7 @@ export class SubmitTaskDto {
     maxLength: TASK_LIMITS.sessionIdChars,
   })
   @IsOptional()
-  @Matches(/^[A-Za-z0-9._@-]{1,128}$/, { message: 'session_id must be 1 to 128 letters, digits or . _ @ -' })
+  @IsSessionId()
   session_id?: string;
 
   @ApiPropertyOptional({ type: 'object', additionalProperties: { type: 'string' } })
@@ -88,7 +93,7 @@ export class ListTasksDto {
 
   @ApiPropertyOptional()
   @IsOptional()
-  @Matches(/^[A-Za-z0-9._@-]{1,128}$/, { message: 'session_id must be 1 to 128 letters, digits or . _ @ -' })
+  @IsSessionId()
   session_id?: string;
 
   @ApiPropertyOptional({ minimum: 1, maximum: 100, default: 20 })

@@ -114,9 +114,9 @@ describe('a write under a lease', () => {
   it('with an old epoch ends nothing; with the current one the same end is accepted', async () => {
     const { id, old, current } = await takenOver();
     expect(await here.runs.finish(finishOf(id, old))).toEqual(FENCED);
-    expect(await here.tasks.find(id, store.scope)).toMatchObject({ status: 'running', output: null });
+    expect(await here.tasks.require(id, store.scope)).toMatchObject({ status: 'running', output: null });
     expect(await here.runs.finish(finishOf(id, current))).toMatchObject(WRITTEN);
-    expect(await here.tasks.find(id, store.scope)).toMatchObject({ status: 'completed', output: 'done' });
+    expect(await here.tasks.require(id, store.scope)).toMatchObject({ status: 'completed', output: 'done' });
   });
 
   it('with an old epoch renews nothing; with the current one it does', async () => {
@@ -235,7 +235,7 @@ describe('text that Postgres cannot hold', () => {
       storable(asking),
       storable(answers),
     ]);
-    expect(await here.tasks.find(id, store.scope)).toMatchObject({ steps_used: 1, tool_calls: 1 });
+    expect(await here.tasks.require(id, store.scope)).toMatchObject({ steps_used: 1, tool_calls: 1 });
     const end = { ...finishOf(id, 1, 3), output: storable(odd), detail: storable(odd) };
     expect(await here.runs.finish(end)).toMatchObject(WRITTEN);
   });

@@ -1,3 +1,4 @@
+import type { BatonError } from '#libs/contracts';
 import {
   AGENT_ID,
   finishOf,
@@ -113,8 +114,11 @@ describe('who may see a task', () => {
   ])('%s', async (_, scope, visible) => {
     const task = newTask();
     await here.tasks.accept(task);
-    const view = await here.tasks.find(task.id, { ...store.scope, ...scope });
-    expect(view?.task_id ?? null).toBe(visible ? task.id : null);
+    const found = await here.tasks.require(task.id, { ...store.scope, ...scope }).then(
+      ({ task_id }) => task_id,
+      ({ code }: BatonError) => code,
+    );
+    expect(found).toBe(visible ? task.id : 'task-not-found');
     const { tasks } = await here.tasks.list(
       { ...store.scope, ...scope },
       { limit: 100, sessionId: task.sessionId },
@@ -174,7 +178,7 @@ describe('the cancel flag', () => {
     expect(await here.tasks.requestCancel(task.id)).toEqual({ held: true });
     await store.expire(task.id);
     expect(await here.tasks.requestCancel(task.id)).toEqual({ held: false });
-    expect(await here.tasks.find(task.id, store.scope)).toMatchObject({ cancel_requested: true });
+    expect(await here.tasks.require(task.id, store.scope)).toMatchObject({ cancel_requested: true });
   });
 
   it('is not raised on what has ended', async () => {
@@ -182,7 +186,7 @@ describe('the cancel flag', () => {
     await here.tasks.accept(task);
     await ended(task.id);
     expect(await here.tasks.requestCancel(task.id)).toBeNull();
-    expect(await here.tasks.find(task.id, store.scope)).toMatchObject({ cancel_requested: false });
+    expect(await here.tasks.require(task.id, store.scope)).toMatchObject({ cancel_requested: false });
   });
 });
 
@@ -219,7 +223,7 @@ describe('retention', () => {
     expect(await here.tasks.prune(AGENT_ID, 30, 100)).toBe(1);
     const ids = [old.id, recent.id, waiting.id];
     expect(await count('agents.tasks', 'id = any($1::uuid[])', ids)).toBe(2);
-    expect(await here.tasks.find(old.id, store.scope)).toBeNull();
+    await expect(here.tasks.require(old.id, store.scope)).rejects.toMatchObject({ status: 404 });
     expect(await count('agents.journal', 'task_id = $1', old.id)).toBe(0);
     expect(await count('agents.journal', 'task_id = $1', recent.id)).toBe(2);
   });

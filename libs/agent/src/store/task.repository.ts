@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { AgentTask, TaskStatus, TaskView } from '#libs/contracts';
+import { taskNotFound, type AgentTask, type TaskStatus, type TaskView } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 
 /** A task as its acceptance writes it. */
@@ -154,15 +154,16 @@ export class TaskRepository {
     );
   }
 
-  async find(id: string, scope: Scope): Promise<TaskView | null> {
+  /** @throws TerminalError `task-not-found` (404) */
+  async require(id: string, scope: Scope): Promise<TaskView> {
     const [row] = await this.database.query<ViewRow>(
       {
-        name: 'tasks-find',
+        name: 'tasks-require',
         text: `select ${VIEW_COLUMNS} from agents.tasks where id = $1 and ${inScope(2)}`,
       },
       [id, ...scopeValues(scope)],
     );
-    if (!row) return null;
+    if (!row) throw taskNotFound();
     return viewOf(row.status === 'running' ? { ...row, ...(await this.progress(id)) } : row);
   }
 
