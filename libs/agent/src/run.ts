@@ -8,10 +8,10 @@ import {
   type ModelEntry,
   type ToolsEntry,
 } from '#libs/contracts';
-import { failpoint, LOGGER } from '#libs/chassis';
+import { backoffMs, failpoint, LOGGER, pause } from '#libs/chassis';
 import { LLM, type ChatMessage, type Llm, type ToolSpec } from '#libs/llm';
 import type { Logger } from '#libs/telemetry';
-import { backoffMs, ToolClient } from '#libs/tools';
+import { ToolClient } from '#libs/tools';
 import { AGENT, type Agent } from './agent.js';
 import { DeltaStream } from './delta-stream.js';
 import { Dispatcher } from './dispatcher.js';
@@ -19,7 +19,7 @@ import { TaskFeed } from './feed.js';
 import { Stopped, type Lease } from './lease.js';
 import { buildMessages, estimateTokens } from './loop/context.js';
 import { endingAfter, finishEntry, obstacleOf, resultColumns } from './loop/endings.js';
-import { BACKOFF, callModel, pause } from './loop/model-call.js';
+import { callModel } from './loop/model-call.js';
 import { next, type Ending } from './loop/next.js';
 import { apply, replay, type RunState } from './loop/state.js';
 import { storable } from './loop/storable.js';
@@ -157,7 +157,7 @@ export class Runner {
       } catch (error) {
         run.lease.signal.throwIfAborted();
         if (!(error instanceof RetryableError)) throw error;
-        await pause(backoffMs(attempt - 1, BACKOFF), run.lease.signal);
+        await pause(backoffMs(attempt - 1), run.lease.signal);
       }
     }
     return run.specs;

@@ -1,15 +1,13 @@
 import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
 import { Inject, Injectable, type BeforeApplicationShutdown, type Type } from '@nestjs/common';
-import { failpoint, LOGGER } from '#libs/chassis';
+import { backoffMs, failpoint, LOGGER, pause } from '#libs/chassis';
 import { BatonError, messageOf } from '#libs/contracts';
 import type { RunJob } from '#libs/messaging';
 import type { Logger } from '#libs/telemetry';
-import { backoffMs } from '#libs/tools';
 import type { Agent } from './agent.js';
 import { Dispatcher, queueName } from './dispatcher.js';
 import { Leases } from './lease.js';
 import { LocalRuns } from './local-runs.js';
-import { BACKOFF, pause } from './loop/model-call.js';
 import { Runner } from './run.js';
 import { RunRepository } from './store/run.repository.js';
 
@@ -76,7 +74,7 @@ export function createWorker({ definition, config }: Agent): Type<WorkerHost> {
           return await this.leases.claim(taskId);
         } catch (error) {
           if (!(error instanceof BatonError && error.retryable)) throw error;
-          await pause(backoffMs(attempt - 1, BACKOFF), this.draining.signal);
+          await pause(backoffMs(attempt - 1), this.draining.signal);
         }
       }
     }

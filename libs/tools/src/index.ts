@@ -1,4 +1,3 @@
-export { backoffMs } from './backoff.js';
 export { TOOL_RULES } from './rules.js';
 export { serveTools, type ServeToolsOptions } from './serve-tools.js';
 export { defineTool, definitionOf, type Tool, type ToolContext, type ToolSpec } from './tool.js';

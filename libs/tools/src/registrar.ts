@@ -3,10 +3,9 @@ import type { AddressInfo } from 'node:net';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { Tokens } from '#libs/auth';
-import { HttpClient, LOGGER, Readiness } from '#libs/chassis';
+import { backoffMs, HttpClient, LOGGER, Readiness } from '#libs/chassis';
 import { messageOf, TerminalError } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
-import { backoffMs } from './backoff.js';
 import { definitionOf, type Tool } from './tool.js';
 import { TOOLS } from './tools.controller.js';
 

@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import type { Tokens } from '#libs/auth';
-import { HttpClient, wasNotSent } from '#libs/chassis';
+import { backoffMs, HttpClient, pause, wasNotSent } from '#libs/chassis';
 import {
   BatonError,
   messageOf,
@@ -12,7 +11,6 @@ import {
   type ToolEffect,
   type ToolOutcome,
 } from '#libs/contracts';
-import { backoffMs } from './backoff.js';
 
 /** What an agent has to know of a tool. */
 export type ToolSummary = Pick<
@@ -92,10 +90,10 @@ export class ToolClient implements OnApplicationShutdown {
         if (outcome) return outcome;
         mayHaveArrived ||= !wasNotSent(error);
       }
-      const pause = backoffMs(attempt, BACKOFF);
-      if (attempt + 1 >= MAX_ATTEMPTS || performance.now() + pause >= end)
+      const waitMs = backoffMs(attempt, BACKOFF);
+      if (attempt + 1 >= MAX_ATTEMPTS || performance.now() + waitMs >= end)
         return this.exhausted(call, mayHaveArrived);
-      await sleep(pause, undefined, { signal: call.signal }).catch(() => undefined);
+      await pause(waitMs, call.signal);
     }
   }
 
