@@ -1,9 +1,11 @@
 import { Intake, TaskFeed, agentService } from '#libs/agent';
-import { startService, type Env } from '#libs/chassis';
+import type { Subject } from '#libs/auth';
+import { startService } from '#libs/chassis';
 import type { AgentTask } from '#libs/contracts';
 import { Database } from '#libs/database';
 import benchAgent from './bench.agent.js';
 import { ANSWER, type Contestant } from './contestant.js';
+import type { BenchStack } from './stack.js';
 
 const TIMEOUT_MS = 120_000;
 
@@ -15,12 +17,13 @@ export interface Baton extends Contestant {
 }
 
 /** Baton as it is: door, journal, lease, queue and registry hop. Tasks go in at the point where every door's requests meet. */
-export async function startBaton(env: Env): Promise<Baton> {
-  const service = await startService(agentService(benchAgent), { ...env, PORT: '0' });
+export async function startBaton(stack: BenchStack): Promise<Baton> {
+  const service = await startService(agentService(benchAgent), { ...stack.agentEnv, PORT: '0' });
   const { app } = service;
   const [intake, feed, database] = [app.get(Intake), app.get(TaskFeed), app.get(Database)];
   await database.whenReady;
-  const submit = async (prompt: string) => (await intake.accept(taskOf(prompt))).taskId;
+  const subject = await stack.subject();
+  const submit = async (prompt: string) => (await intake.accept(taskOf(prompt, subject))).taskId;
   const waitForEnd = async (taskId: string) => {
     if (!(await feed.waitForEnd(taskId, TIMEOUT_MS, undefined, true)))
       throw new Error(`task ${taskId} did not end`);
@@ -48,10 +51,12 @@ export async function checkAnswers(database: Database, prefix: string, expected:
     throw new Error(`${prefix}: ${row!.good} of ${expected} tasks ended with the answer`);
 }
 
-function taskOf(prompt: string): AgentTask {
+function taskOf(prompt: string, { tenant, userId, scopes, token }: Subject): AgentTask {
   return {
-    tenant: 'bench',
-    userId: null,
+    tenant,
+    userId,
+    scopes,
+    subjectToken: token,
     sessionId: null,
     prompt,
     metadata: {},

@@ -1,6 +1,5 @@
 import { Queue, QueueEvents, Worker, type Job } from 'bullmq';
 import pg from 'pg';
-import { Tokens } from '#libs/auth';
 import { HttpClient } from '#libs/chassis';
 import { OpenAiLlm, type ChatMessage } from '#libs/llm';
 import { ANSWER, type Contestant } from './contestant.js';
@@ -21,7 +20,7 @@ const TOOL_SPEC = {
  * directly, and inserts one row per entry. No door, no lease, no replay, no registry, no events.
  */
 export async function startFloor(stack: BenchStack): Promise<Contestant> {
-  const { infrastructure, agentEnv, tool, secret } = stack;
+  const { infrastructure, agentEnv, tool } = stack;
   const connection = { url: infrastructure.redisUrl, maxRetriesPerRequest: null };
   const pool = new pg.Pool({ connectionString: infrastructure.databaseUrl, max: 8 });
   await pool.query(
@@ -29,7 +28,7 @@ export async function startFloor(stack: BenchStack): Promise<Contestant> {
   );
   const llm = new OpenAiLlm({ apiKey: 'bench', baseUrl: agentEnv['OPENAI_BASE_URL']!, model: 'scripted' });
   const http = new HttpClient();
-  const tokens = new Tokens(secret, 'tool-registry');
+  const tokens = stack.tokens('tool-registry');
 
   const runJob = async (job: Job<{ prompt: string }>): Promise<string | null> => {
     const messages: ChatMessage[] = [
@@ -60,7 +59,7 @@ export async function startFloor(stack: BenchStack): Promise<Contestant> {
           const { body } = await http.json(`${tool.url}/tools/${call.name}/invoke`, {
             method: 'POST',
             headers: {
-              authorization: tokens.authorization('tools-bench', { tenant: 'bench', userId: null }),
+              authorization: await tokens.authorization('tools-bench'),
               'x-agent-id': 'agent-bench',
               'x-request-id': `${job.id}-${seq}`,
             },

@@ -36,7 +36,7 @@ async function run(parts: Part[]): Promise<PartResult[]> {
   const stack = await startBenchStack(progress);
   const sides: Array<{ stop(): Promise<void> }> = [];
   try {
-    const baton = await startBaton(stack.agentEnv);
+    const baton = await startBaton(stack);
     sides.push(baton);
     const floor = await startFloor(stack);
     sides.push(floor);

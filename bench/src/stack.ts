@@ -1,7 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import { Tokens, type Subject } from '#libs/auth';
 import type { Env } from '#libs/chassis';
 import { HttpClient } from '#libs/chassis';
-import { spawnService, startThrowawayStack, type SpawnedService, type ThrowawayStack } from '#libs/devstack';
+import {
+  clientEnvironment,
+  clientSecretOf,
+  identityEnvironment,
+  spawnService,
+  startThrowawayStack,
+  type SpawnedService,
+  type ThrowawayStack,
+} from '#libs/devstack';
 
 /** What both sides of every comparison share: the same Postgres, Redis, model and tool, each a process of its own. */
 export interface BenchStack {
@@ -9,7 +18,10 @@ export interface BenchStack {
   llm: SpawnedService;
   registry: SpawnedService;
   tool: SpawnedService;
-  secret: string;
+  /** Tokens of a client: `bench` may call the agent, `tool-registry` the tool. */
+  tokens(client: string): Tokens;
+  /** For whom the tasks run that enter the agent behind its doors. */
+  subject(): Promise<Subject>;
   /** Environment of an agent on this stack. */
   agentEnv: Env;
   spawnAgent(env: Env): Promise<SpawnedService>;
@@ -18,14 +30,16 @@ export interface BenchStack {
   stop(): Promise<void>;
 }
 
+const ISSUER = 'http://identity.bench';
+const WORK = ['tasks:read', 'tasks:write'];
+
 export async function startBenchStack(progress: (line: string) => void): Promise<BenchStack> {
-  progress('starting Postgres, Redis, model, registry and tool');
+  progress('starting Postgres, Redis, identity, model, registry and tool');
   const infrastructure = await startThrowawayStack(undefined, progress);
   const secret = randomBytes(32).toString('hex');
   const common: Env = {
     DATABASE_URL: infrastructure.databaseUrl,
     REDIS_URL: infrastructure.redisUrl,
-    BATON_INTERNAL_SECRET: secret,
     LOG_LEVEL: 'error',
   };
   const services: SpawnedService[] = [];
@@ -34,11 +48,33 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     services.push(service);
     return service;
   };
+  const clients = { bench: { audiences: ['agent-bench'], scopes: WORK } };
+  const identity = await spawn('identity', {
+    ...identityEnvironment(secret, { ...clients, 'agent-bench': {}, 'tool-registry': {}, 'tools-bench': {} }),
+    BATON_TOKEN_ISSUER: ISSUER,
+  });
+  const authOf = (client: string): Env => ({
+    ...clientEnvironment(secret, client, identity.url),
+    BATON_TOKEN_ISSUER: ISSUER,
+  });
+  const tokens = (client: string) =>
+    new Tokens({
+      identityUrl: identity.url,
+      clientId: client,
+      clientSecret: clientSecretOf(secret, client),
+    });
   const llm = await spawn('scripted-llm', {});
-  const registry = await spawn('tool-registry', { TOOL_ACL: JSON.stringify({ 'agent-bench': ['lookup'] }) });
-  const tool = await spawn('bench/src/tool.main.js', { TOOL_REGISTRY_URL: registry.url });
+  const registry = await spawn('tool-registry', {
+    ...authOf('tool-registry'),
+    TOOL_ACL: JSON.stringify({ 'agent-bench': ['lookup'] }),
+  });
+  const tool = await spawn('bench/src/tool.main.js', {
+    ...authOf('tools-bench'),
+    TOOL_REGISTRY_URL: registry.url,
+  });
   const agentEnv: Env = {
     ...common,
+    ...authOf('agent-bench'),
     HOST: '127.0.0.1',
     TOOL_REGISTRY_URL: registry.url,
     OPENAI_BASE_URL: `${llm.url}/v1`,
@@ -53,7 +89,12 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     llm,
     registry,
     tool,
-    secret,
+    tokens,
+    subject: async () => {
+      const authorization = await tokens('bench').authorization('agent-bench');
+      const token = authorization.slice('Bearer '.length);
+      return { tenant: 'system', userId: null, scopes: WORK, token };
+    },
     agentEnv,
     spawnAgent: (env) => spawn('bench/src/agent.main.js', { ...agentEnv, ...env }),
     scenario: async (scenario) =>

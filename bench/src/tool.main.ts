@@ -1,4 +1,4 @@
-import { AuthModule, internalSecret } from '#libs/auth';
+import { AUTH_CONFIG, AuthModule } from '#libs/auth';
 import { loadConfig, runService, str, type ServiceFactory } from '#libs/chassis';
 import { defineTool, serveTools } from '#libs/tools';
 
@@ -21,7 +21,7 @@ const lookup = defineTool({
 
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
-    BATON_INTERNAL_SECRET: internalSecret(),
+    ...AUTH_CONFIG,
     TOOL_REGISTRY_URL: str(),
     SERVICE_URL: str({ default: '' }),
   });
@@ -31,7 +31,7 @@ const service: ServiceFactory = (env) => {
     imports: [
       AuthModule.forRoot({
         service: 'tools-bench',
-        secret: config.BATON_INTERNAL_SECRET,
+        config,
         allowedCallers: ['tool-registry'],
       }),
       serveTools({ tools: [lookup], registryUrl: config.TOOL_REGISTRY_URL, serviceUrl: config.SERVICE_URL }),

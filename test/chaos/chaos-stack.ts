@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { Tokens } from '#libs/auth';
 import type { Env } from '#libs/chassis';
 import type { InvokeResponse, ToolOutcome } from '#libs/contracts';
 import type { SpawnedService } from '#libs/devstack';
@@ -90,11 +89,11 @@ export class ChaosStack {
 
   /** Calls a tool at the registry as the agent does, under any key. */
   async invokeTool(name: string, args: Record<string, unknown>, key: string): Promise<ToolOutcome> {
-    const tokens = new Tokens(this.stack.secret, 'agent-test');
+    const token = this.stack.token({}, { aud: 'tool-registry', act: { sub: 'agent-test' } });
     const response = await fetch(`${this.stack.registry.url}/tools/${name}/invoke`, {
       method: 'POST',
       headers: {
-        authorization: tokens.authorization('tool-registry', { tenant: 'dev', userId: 'developer' }),
+        authorization: `Bearer ${token}`,
         'content-type': 'application/json',
         'idempotency-key': key,
       },

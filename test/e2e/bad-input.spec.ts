@@ -1,10 +1,9 @@
-import { createHmac } from 'node:crypto';
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import pg from 'pg';
 import type { Problem } from '#libs/contracts';
 import type { SpawnedService } from '#libs/devstack';
-import { answer, callTool, eventually, TestStack } from '#libs/testing';
+import { answer, callTool, eventually, forgedTokens, TestStack } from '#libs/testing';
 
 jest.setTimeout(120_000);
 
@@ -241,46 +240,24 @@ describe.each([
   });
 
   it('401 unauthenticated: tokens that do not count', async () => {
-    const now = Math.floor(Date.now() / 1000);
-    const sign = (claims: object, header: object = { alg: 'HS256', typ: 'JWT' }, secret = stack.secret) => {
-      const text = [
-        header,
-        {
-          iss: 'baton',
-          sub: 'user-x',
-          user: 'user-x',
-          tenant: 'bad',
-          aud: ['gateway', 'agent-test'],
-          exp: now + 60,
-          ...claims,
-        },
-      ]
-        .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-        .join('.');
-      return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+    const right = {
+      sub: 'user-x',
+      user: 'user-x',
+      tenant: 'bad',
+      aud: ['gateway', 'agent-test'],
+      scope: 'tasks:read',
     };
     const list = (token: string | null) => request(`${submitBase()}/tasks`, { token });
     // The control: the same token without a fault is let in.
-    expect((await list(sign({}))).status).toBe(200);
-    const none = `${sign({}, { alg: 'none' }).split('.').slice(0, 2).join('.')}.`;
-    const faulty = [
-      null,
-      'x',
-      'a.b.c',
-      none,
-      sign({}, undefined, 'another-secret-of-32-characters-0123'),
-      sign({ exp: now - 120 }),
-      sign({ exp: undefined }),
-      sign({ nbf: now + 120 }),
-      sign({ aud: 'tool-registry' }),
-      sign({ aud: undefined }),
-      sign({ iss: 'somebody' }),
-      sign({ tenant: undefined }),
-    ];
-    for (const token of faulty) {
+    expect((await list(stack.signer.sign(right))).status).toBe(200);
+    for (const { fault, token } of forgedTokens(stack.signer, right)) {
       const refused = await list(token);
+      expect([fault, refused.status, refused.headers.get('www-authenticate')]).toEqual([
+        fault,
+        401,
+        'Bearer',
+      ]);
       expectProblem(refused, 401, 'unauthenticated');
-      expect(refused.headers.get('www-authenticate')).toBe('Bearer');
     }
   });
 

@@ -131,11 +131,11 @@ describe('an agent', () => {
     const start = stack.spawnAgent({
       LEASE_MS: '1',
       MAX_BACKLOG: 'many',
-      BATON_INTERNAL_SECRET: 'short',
+      BATON_CLIENT_SECRET: 'short',
       TOOL_REGISTRY_URL: 'x',
     });
     const failure = String(await start.catch((error: unknown) => error));
-    for (const name of ['LEASE_MS', 'MAX_BACKLOG', 'BATON_INTERNAL_SECRET', 'TOOL_REGISTRY_URL'])
+    for (const name of ['LEASE_MS', 'MAX_BACKLOG', 'BATON_CLIENT_SECRET', 'TOOL_REGISTRY_URL'])
       expect(failure).toContain(name);
     expect(failure).toContain('ended with 1');
   });

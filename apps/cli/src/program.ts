@@ -43,7 +43,7 @@ function stackCommands(baton: Command): void {
     .option('--audience <names>', 'services that accept it, separated by commas')
     .action(async ({ audience }: { audience?: string }) => {
       const { printToken } = await import('./stack/token.js');
-      printToken(audience);
+      await printToken(audience);
     });
   baton.command('host', { hidden: true }).action(async () => {
     const { hostDetached } = await import('./stack/host.js');

@@ -33,7 +33,7 @@ export class Forwarder implements OnApplicationShutdown {
 
   constructor(@Inject(Tokens) private readonly tokens: Tokens) {}
 
-  /** @throws RetryableError `unreachable` (503), `timeout` (504); ClientLeft */
+  /** @throws RetryableError `unreachable`, `identity-unavailable` (503), `timeout` (504); ClientLeft */
   async forward(
     request: Request,
     response: Response,
@@ -47,7 +47,7 @@ export class Forwarder implements OnApplicationShutdown {
     const answer = await this.http
       .stream(agent.url + path, {
         method: request.method as 'GET' | 'POST',
-        headers: this.headers(request, agent.id, caller),
+        headers: await this.headers(request, agent.id, caller),
         body: request.body,
         signal: AbortSignal.any([clientLeft(response), late.signal]),
       })
@@ -64,12 +64,18 @@ export class Forwarder implements OnApplicationShutdown {
 
   /** A JSON document of an agent. @throws as `HttpClient.json` */
   async get<T>(agent: { id: string; url: string }, path: string, caller: Principal): Promise<T> {
-    const headers = { authorization: this.tokens.authorization(agent.id, caller) };
+    const headers = { authorization: await this.tokens.authorization(agent.id, caller) };
     return (await this.http.json<T>(agent.url + path, { headers, timeoutMs: 3000 })).body;
   }
 
-  private headers(request: Request, agentId: string, caller: Principal): Record<string, string> {
-    const headers: Record<string, string> = { authorization: this.tokens.authorization(agentId, caller) };
+  private async headers(
+    request: Request,
+    agentId: string,
+    caller: Principal,
+  ): Promise<Record<string, string>> {
+    const headers: Record<string, string> = {
+      authorization: await this.tokens.authorization(agentId, caller),
+    };
     for (const name of PASSED_ON) {
       const value = request.headers[name];
       if (typeof value === 'string') headers[name] = value;

@@ -13,7 +13,7 @@ import {
 } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { LRUCache } from 'lru-cache';
-import { Caller, type Principal } from '#libs/auth';
+import { Caller, Scopes, type Principal } from '#libs/auth';
 import {
   PROBLEM_CONTENT,
   SUBMITTED_SCHEMA,
@@ -68,6 +68,7 @@ export class GatewayController {
   }
 
   @Post('agents/:agent/run')
+  @Scopes('tasks:write')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
@@ -83,6 +84,7 @@ export class GatewayController {
   }
 
   @Post('agents/:agent/tasks')
+  @Scopes('tasks:write')
   @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
@@ -97,6 +99,7 @@ export class GatewayController {
   }
 
   @Get('agents/:agent/tasks')
+  @Scopes('tasks:read')
   @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
   @ApiQuery({ name: 'status', required: false })
   @ApiQuery({ name: 'session_id', required: false })
@@ -114,6 +117,7 @@ export class GatewayController {
   }
 
   @Get('tasks/:task_id')
+  @Scopes('tasks:read')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(
@@ -126,6 +130,7 @@ export class GatewayController {
   }
 
   @Get('tasks/:task_id/events')
+  @Scopes('tasks:read')
   @ApiOkResponse({
     description: 'The stream',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
@@ -142,6 +147,7 @@ export class GatewayController {
   }
 
   @Post('tasks/:task_id/cancel')
+  @Scopes('tasks:write')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })

@@ -1,4 +1,4 @@
-import { AuthModule, internalSecret } from '#libs/auth';
+import { AUTH_CONFIG, AuthModule } from '#libs/auth';
 import { loadConfig, str, type ServiceFactory } from '#libs/chassis';
 import { parseAgents } from './agents.js';
 import { Forwarder } from './forwarder.js';
@@ -7,14 +7,12 @@ import { AGENT_URLS, GatewayController } from './gateway.controller.js';
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
     AGENT_URLS: str({ desc: 'The agents: agent-search=http://host:port,…' }),
-    BATON_INTERNAL_SECRET: internalSecret({ desc: 'Shared secret of the internal tokens' }),
+    ...AUTH_CONFIG,
   });
   return {
     name: 'gateway',
     description: "Baton's public door",
-    imports: [
-      AuthModule.forRoot({ service: 'gateway', secret: config.BATON_INTERNAL_SECRET, allowedCallers: null }),
-    ],
+    imports: [AuthModule.forRoot({ service: 'gateway', config, allowedCallers: null, apiKeys: true })],
     controllers: [GatewayController],
     providers: [{ provide: AGENT_URLS, useValue: parseAgents(config.AGENT_URLS) }, Forwarder],
   };

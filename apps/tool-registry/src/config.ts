@@ -1,5 +1,5 @@
 import { json, loadConfig, str, type Env } from '#libs/chassis';
-import { internalSecret } from '#libs/auth';
+import { AUTH_CONFIG, type AuthConfig } from '#libs/auth';
 import { TerminalError } from '#libs/contracts';
 
 /** Which tools each agent may call; `*` is every tool. */
@@ -15,7 +15,7 @@ const DEFAULT_GRANTS: Grants = {
 export interface RegistryConfig {
   databaseUrl: string;
   redisUrl: string;
-  secret: string;
+  auth: AuthConfig;
   development: boolean;
   grants: Grants;
   /** CIDR ranges and host names at which tools may live besides public addresses. */
@@ -27,7 +27,7 @@ export function readConfig(env: Env): RegistryConfig {
   const config = loadConfig(env, {
     DATABASE_URL: str({ desc: 'Postgres' }),
     REDIS_URL: str({ desc: 'Redis, for rate limits over all instances' }),
-    BATON_INTERNAL_SECRET: internalSecret({ desc: 'Secret that all services share' }),
+    ...AUTH_CONFIG,
     BATON_ENV: str({ default: 'production', choices: ['development', 'production'] }),
     TOOL_ACL: json<Grants>({ default: DEFAULT_GRANTS, desc: 'JSON: agent → tools that it may call' }),
     TOOL_ACL_EXTRA: json<Grants>({ default: {}, desc: 'JSON: grants on top of TOOL_ACL' }),
@@ -40,7 +40,7 @@ export function readConfig(env: Env): RegistryConfig {
   return {
     databaseUrl: config.DATABASE_URL,
     redisUrl: config.REDIS_URL,
-    secret: config.BATON_INTERNAL_SECRET,
+    auth: config,
     development,
     grants: merge(
       readGrants('TOOL_ACL', config.TOOL_ACL),

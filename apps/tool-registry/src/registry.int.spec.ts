@@ -4,14 +4,13 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'pg';
-import { AuthModule, Tokens } from '#libs/auth';
+import { AuthModule, type AuthConfig, type Subject, type Tokens } from '#libs/auth';
 import { HttpClient, startService, type RunningService } from '#libs/chassis';
 import { type InvokeResponse, type Problem, type ToolDefinition, type ToolOutcome } from '#libs/contracts';
 import { defineTool, serveTools, ToolClient, ToolFailure, type Tool } from '#libs/tools';
+import { TestIssuer } from '#libs/testing';
 import toolRegistry from './service.js';
 
-const SECRET = 'integration-test-secret-0123456789abcdef';
-const ON = { tenant: 'acme', userId: 'ada' };
 const ANY = { type: 'object' };
 
 /** Calls that reached a handler, by tool; each test has its own tool. */
@@ -170,8 +169,11 @@ for (const pool of [server, database]) pool.on('error', () => undefined);
 const http = new HttpClient();
 /** A name of its own: rate limits of an earlier run may still count. */
 const AGENT = `agent-${databaseName}`;
-const agent = new Tokens(SECRET, AGENT);
-const foreignTools = new Tokens(SECRET, 'tools-foreign');
+let issuer: TestIssuer;
+let agent: Tokens;
+let foreignTools: Tokens;
+/** For whom the agent acts. */
+let ON: Subject;
 const client = () => new ToolClient({ registryUrl: registry.url, tokens: agent, http });
 
 const registryEnv = (extra: Record<string, string> = {}) => ({
@@ -180,7 +182,7 @@ const registryEnv = (extra: Record<string, string> = {}) => ({
   LOG_LEVEL: 'silent',
   DATABASE_URL: databaseUrl,
   REDIS_URL: testUrl('TEST_REDIS_URL'),
-  BATON_INTERNAL_SECRET: SECRET,
+  ...issuer.env(),
   BATON_ENV: 'development',
   TOOL_ACL_EXTRA: JSON.stringify({ [AGENT]: ['*'] }),
   ...extra,
@@ -190,7 +192,7 @@ async function post(path: string, body: unknown, headers: Record<string, string>
   const response = await fetch(`${registry.url}${path}`, {
     method: 'POST',
     headers: {
-      authorization: tokens.authorization('tool-registry', ON),
+      authorization: await tokens.authorization('tool-registry', ON),
       'content-type': 'application/json',
       ...headers,
     },
@@ -240,6 +242,10 @@ const answerJson = (response: ServerResponse, value: unknown) =>
   void response.setHeader('content-type', 'application/json').end(JSON.stringify(value));
 
 beforeAll(async () => {
+  issuer = await TestIssuer.start();
+  agent = issuer.tokens(AGENT);
+  foreignTools = issuer.tokens('tools-foreign');
+  ON = issuer.subject(AGENT, { tenant: 'acme', userId: 'ada' });
   await server.query(`create database ${databaseName}`);
   foreign = createServer((request, response) => {
     if (request.method === 'GET')
@@ -254,7 +260,11 @@ beforeAll(async () => {
       name: 'tools-test',
       description: '',
       imports: [
-        AuthModule.forRoot({ service: 'tools-test', secret: SECRET, allowedCallers: ['tool-registry'] }),
+        AuthModule.forRoot({
+          service: 'tools-test',
+          config: issuer.env() as unknown as AuthConfig,
+          allowedCallers: ['tool-registry'],
+        }),
         serveTools({ tools: TOOLS, registryUrl: registry.url }),
       ],
     }),
@@ -272,6 +282,7 @@ afterAll(async () => {
   await server.end();
   foreign?.closeAllConnections();
   foreign?.close();
+  issuer?.stop();
 });
 
 describe('a call', () => {
@@ -290,7 +301,7 @@ describe('a call', () => {
   });
 
   it('of an agent without the grant is forbidden, whether the tool exists or not', async () => {
-    const other = new Tokens(SECRET, 'agent-search');
+    const other = issuer.tokens('agent-search');
     for (const tool of ['echo', 'no_such_tool']) {
       const { status, body } = await post(
         `/tools/${tool}/invoke`,
@@ -378,7 +389,7 @@ describe('a large call', () => {
 
 describe('the list', () => {
   it('holds the newest version of what the caller may call', async () => {
-    const tools = await client().list(ON);
+    const tools = await client().list();
     expect(tools.find(({ name }) => name === 'echo')).toMatchObject({
       version: '1.1.0',
       effect: 'read',
@@ -387,9 +398,9 @@ describe('the list', () => {
     expect(
       await new ToolClient({
         registryUrl: registry.url,
-        tokens: new Tokens(SECRET, 'agent-data'),
+        tokens: issuer.tokens('agent-data'),
         http,
-      }).list(ON),
+      }).list(),
     ).toEqual([]);
   });
 });
@@ -447,7 +458,11 @@ describe('a write tool', () => {
     await call('send', { to: 'a' }, { idempotencyKey: key });
     expect(failure(await call('send', { to: 'b' }, { idempotencyKey: key }))).toBe('idempotency-key-reused');
     expect(
-      await call('send', { to: 'b' }, { idempotencyKey: key, on: { tenant: 'other', userId: null } }),
+      await call(
+        'send',
+        { to: 'b' },
+        { idempotencyKey: key, on: issuer.subject(AGENT, { tenant: 'other', userId: null }) },
+      ),
     ).toEqual({ ok: true, result: { sent: 'b' } });
   });
 
@@ -578,13 +593,13 @@ describe('registration', () => {
     );
     const { status, body } = await register(
       definition('contested', { version: '2.0.0' }),
-      new Tokens(SECRET, 'tools-thief'),
+      issuer.tokens('tools-thief'),
     );
     expect([status, body.code]).toEqual([409, 'tool-name-taken']);
   });
 
   it('of one name by ten services at once gives it to one', async () => {
-    const services = Array.from({ length: 10 }, (_, i) => new Tokens(SECRET, `tools-rival-${i}`));
+    const services = Array.from({ length: 10 }, (_, i) => issuer.tokens(`tools-rival-${i}`));
     const statuses = (await Promise.all(services.map((tokens) => register(definition('raced'), tokens)))).map(
       ({ status }) => status,
     );

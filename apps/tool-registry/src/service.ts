@@ -30,8 +30,8 @@ export default function toolRegistry(env: Env): ServiceDefinition {
     imports: [
       AuthModule.forRoot({
         service: 'tool-registry',
-        secret: config.secret,
-        allowedCallers: config.development ? [...CALLERS, 'developer'] : CALLERS,
+        config: config.auth,
+        allowedCallers: config.development ? [...CALLERS, 'user:developer'] : CALLERS,
       }),
       DatabaseModule.forRoot({
         url: config.databaseUrl,

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Env } from '#libs/chassis';
-import { Tokens } from '#libs/auth';
 import { HttpClient } from '#libs/chassis';
 import type { Context, Part, Row } from '../part.js';
 import { scenario } from '../scenarios.js';
@@ -38,10 +37,9 @@ async function measure({ stack, baton }: Context, env: Env): Promise<number> {
   const victim = await stack.spawnAgent(workerEnv);
   const heirs = [];
   try {
-    const tokens = new Tokens(stack.secret, 'bench');
     const { body } = await new HttpClient().json<{ task_id: string }>(`${victim.url}/tasks`, {
       method: 'POST',
-      headers: { authorization: tokens.authorization('agent-bench', { tenant: 'bench', userId: null }) },
+      headers: { authorization: await stack.tokens('bench').authorization('agent-bench') },
       body: { prompt: `[takeover] ${randomUUID()}`, max_steps: 25 },
     });
     await entriesBeyond(baton, body.task_id, 1);

@@ -109,6 +109,8 @@ export function newTask(more: Partial<NewTask> = {}): NewTask {
     id,
     sessionId: more.sessionId ?? id,
     ownSession: more.sessionId === undefined,
+    scopes: ['tasks:write'],
+    subjectToken: null,
     prompt: 'What is up?',
     metadata: {},
     maxSteps: 10,

@@ -1,4 +1,4 @@
-import { internalSecret } from '#libs/auth';
+import { AUTH_CONFIG } from '#libs/auth';
 import { bounded, loadConfig, str, url, type Env } from '#libs/chassis';
 import { LLM_CONFIG } from '#libs/llm';
 
@@ -6,14 +6,14 @@ import { LLM_CONFIG } from '#libs/llm';
 export function agentConfig(env: Env) {
   return loadConfig(env, {
     ...LLM_CONFIG,
+    ...AUTH_CONFIG,
     DATABASE_URL: str({ desc: 'Postgres of the schema `agents`' }),
     DATABASE_POOL: bounded(2, 100)({ default: 8, desc: 'Connections to Postgres' }),
     REDIS_URL: str({ desc: 'Redis of the queue and the live events' }),
     TOOL_REGISTRY_URL: url({ desc: 'Base URL of the tool registry' }),
-    BATON_INTERNAL_SECRET: internalSecret({ desc: 'Shared secret of the internal tokens' }),
     ALLOWED_CALLERS: str({
       default: 'orchestrator,supervisor,gateway',
-      desc: 'Callers whose tokens are accepted, separated by commas',
+      desc: 'Services whose tokens are accepted, separated by commas; user:<id> for people who come directly',
     }),
     WORKER_CONCURRENCY: bounded(
       1,

@@ -45,6 +45,8 @@ export async function runScript(
     epoch: 1,
     tenant: 'acme',
     userId: 'ada',
+    scopes: ['tasks:write'],
+    token: 'token',
     sessionId: 's',
     prompt: 'What is up?',
     maxSteps: 10,

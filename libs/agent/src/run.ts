@@ -152,7 +152,7 @@ export class Runner {
   private async specs(run: Run): Promise<ToolSpec[]> {
     for (let attempt = 1; !run.specs; attempt += 1) {
       try {
-        const offered = await this.tools.list(run.lease.task, run.lease.signal);
+        const offered = await this.tools.list(run.lease.signal);
         run.offer(offered.filter(({ name }) => this.agent.definition.tools.includes(name)));
       } catch (error) {
         run.lease.signal.throwIfAborted();

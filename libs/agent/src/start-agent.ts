@@ -39,7 +39,7 @@ export function agentService(definition: AgentDefinition): ServiceFactory {
       imports: [
         AuthModule.forRoot({
           service: definition.id,
-          secret: config.BATON_INTERNAL_SECRET,
+          config,
           allowedCallers: config.ALLOWED_CALLERS.split(',').map((caller) => caller.trim()),
         }),
         DatabaseModule.forRoot({

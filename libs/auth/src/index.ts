@@ -1,2 +1,34 @@
-export { AllowCallers, AuthModule, Caller, internalSecret, Public } from './auth.module.js';
-export { Tokens, type Principal } from './tokens.js';
+export { API_KEY } from './api-keys.js';
+export { AUTH_CONFIG, clientSecret, DEFAULT_ISSUER, type AuthConfig } from './auth.config.js';
+export { AuthModule } from './auth.module.js';
+export {
+  CLOCK_SKEW_SECONDS,
+  MAX_ACTORS,
+  principalOf,
+  unauthenticated,
+  type Actor,
+  type Claims,
+  type Validity,
+} from './claims.js';
+export { PublishedKeys, type IssuerKeys } from './issuer-keys.js';
+export {
+  hasScope,
+  isAllowed,
+  matchesAny,
+  onlyUserOf,
+  SCOPES,
+  type Principal,
+  type Scope,
+  type Subject,
+} from './principal.js';
+export {
+  ACCESS_TOKEN_TYPE,
+  API_KEY_TYPE,
+  TOKEN_EXCHANGE,
+  TokenEndpoint,
+  type Credentials,
+  type IssuedToken,
+} from './token-endpoint.js';
+export { TokenVerifier } from './token-verifier.js';
+export { AllowCallers, Caller, Public, Scopes } from './token.guard.js';
+export { Tokens } from './tokens.js';

@@ -11,7 +11,12 @@ export interface BodyLimits {
   maxBytes: number;
   /** Milliseconds in which the whole body has to arrive. */
   timeoutMs: number;
+  /** Paths whose bodies are forms (`application/x-www-form-urlencoded`): `body` is their `URLSearchParams`. */
+  formPaths?: string[];
 }
+
+const JSON_MEDIA = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
+const FORM_MEDIA = /^application\/x-www-form-urlencoded\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
 
 /**
  * Reads request bodies: JSON objects in UTF-8 only. Answers 408 (slow), 413 (large, also when unpacked), 415 (other media type,
@@ -27,9 +32,10 @@ export function jsonBody(limits: BodyLimits): RequestHandler {
       next();
       return;
     }
-    const media = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
-    if (!media.test(req.headers['content-type'] ?? '')) {
-      next(new TerminalError('unsupported-media-type', 'Send application/json in UTF-8', { status: 415 }));
+    const isForm = limits.formPaths?.includes(req.path) ?? false;
+    if (!(isForm ? FORM_MEDIA : JSON_MEDIA).test(req.headers['content-type'] ?? '')) {
+      const wanted = isForm ? 'application/x-www-form-urlencoded' : 'application/json';
+      next(new TerminalError('unsupported-media-type', `Send ${wanted} in UTF-8`, { status: 415 }));
       return;
     }
     let done = false;
@@ -53,7 +59,7 @@ export function jsonBody(limits: BodyLimits): RequestHandler {
     raw(req, res, (error?: unknown) => {
       if (error) return finish(bodyError(error));
       try {
-        req.body = parseObject(req.body as Buffer);
+        req.body = (isForm ? parseForm : parseObject)(req.body as Buffer);
         finish();
       } catch (parseFailure) {
         finish(parseFailure);
@@ -80,14 +86,23 @@ function bodyError(error: unknown): unknown {
 const malformed = (detail: string, errors?: FieldError[]) =>
   new TerminalError('malformed-request', detail, { status: 400, errors });
 
-/** @throws TerminalError as `jsonBody` describes. */
-export function parseObject(bytes: Buffer): Record<string, unknown> {
-  let text: string;
+function parseForm(bytes: Buffer): URLSearchParams {
+  const form = new URLSearchParams(decoded(bytes));
+  if ([...form].flat().some((text) => text.includes('\0'))) throw malformed('The body has a NUL character');
+  return form;
+}
+
+function decoded(bytes: Buffer): string {
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw malformed('The body is not valid UTF-8');
   }
+}
+
+/** @throws TerminalError as `jsonBody` describes. */
+export function parseObject(bytes: Buffer): Record<string, unknown> {
+  const text = decoded(bytes);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -28,6 +28,8 @@ export interface ServiceDefinition {
   maxBodyBytes?: number;
   /** Milliseconds that a drain may take before the process ends anyway. Default 10,000. */
   drainMs?: number;
+  /** Paths whose bodies are forms instead of JSON; see `BodyLimits`. */
+  formPaths?: string[];
   errorBody?: ErrorBody;
   /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
   explainBodyError?: (error: unknown, request: Request) => unknown;
@@ -80,7 +82,13 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
   app.getHttpAdapter().getInstance().disable('x-powered-by');
   app.getHttpAdapter().getInstance().disable('etag');
   app.getHttpAdapter().getInstance().set('query parser', 'simple');
-  app.use(jsonBody({ maxBytes: definition.maxBodyBytes ?? 1_048_576, timeoutMs: config.BODY_TIMEOUT_MS }));
+  app.use(
+    jsonBody({
+      maxBytes: definition.maxBodyBytes ?? 1_048_576,
+      timeoutMs: config.BODY_TIMEOUT_MS,
+      formPaths: definition.formPaths,
+    }),
+  );
   app.use(bodyErrors(definition));
   app.useGlobalPipes(new RequestValidationPipe());
   app.useGlobalFilters(new ProblemFilter(logger, definition.errorBody));

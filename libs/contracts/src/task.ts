@@ -39,6 +39,9 @@ export function taskNotFound(): TerminalError {
 export interface AgentTask {
   tenant: string;
   userId: string | null;
+  scopes: readonly string[];
+  /** The caller's token, with which the agent acts for it; useless to anybody but this agent, and kept until the task ends. */
+  subjectToken: string | null;
   sessionId: string | null;
   prompt: string;
   metadata: Record<string, string>;

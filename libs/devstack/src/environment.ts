@@ -1,9 +1,11 @@
 import type { Env } from '#libs/chassis';
+import { clientEnvironment, identityEnvironment } from './clients.js';
 import { devPort, type PortName, type StackSettings } from './settings.js';
 
 /** The services of the stack in the order in which they start; `module` is below `dist/apps`. */
 export const SERVICES = [
   { name: 'scripted-llm', module: 'scripted-llm/src/service.js' },
+  { name: 'identity', module: 'identity/src/service.js' },
   { name: 'tool-registry', module: 'tool-registry/src/service.js' },
   { name: 'tools-knowledge', module: 'tools/knowledge/src/service.js' },
   { name: 'agent-search', module: 'agents/search/src/search.agent.js' },
@@ -15,6 +17,7 @@ export type ServiceName = (typeof SERVICES)[number]['name'];
 /** Audiences of a developer's token: everything that has a public HTTP API. */
 export const DEVELOPER_AUDIENCES: ServiceName[] = [
   'gateway',
+  'identity',
   'agent-search',
   'tool-registry',
   'tools-knowledge',
@@ -32,12 +35,15 @@ export function serviceUrl(name: PortName, settings: Pick<StackSettings, 'portOf
 }
 
 /** The developer may also ask an agent directly. */
-const AGENT_CALLERS = 'gateway,orchestrator,supervisor,developer';
+const AGENT_CALLERS = 'gateway,orchestrator,supervisor,user:developer';
+
+const DAY_SECONDS = 86_400;
 
 interface StackAddresses {
   settings: StackSettings;
   databaseUrl: string;
   redisUrl: string;
+  /** Of it the clients' secrets are made. */
   secret: string;
 }
 
@@ -55,13 +61,25 @@ export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAdd
     HOST: '127.0.0.1',
     SERVICE_URL: serviceUrl(name, settings),
     BATON_ENV: 'development',
-    BATON_INTERNAL_SECRET: stack.secret,
+    ...clientEnvironment(stack.secret, name, serviceUrl('identity', settings)),
+    ...(name === 'identity' ? identityEnvironment(stack.secret, developmentClients()) : {}),
     DATABASE_URL: stack.databaseUrl,
     REDIS_URL: stack.redisUrl,
     TOOL_REGISTRY_URL: serviceUrl('tool-registry', settings),
     AGENT_URLS: agents.map((agent) => `${agent.name}=${serviceUrl(agent.name, settings)}`).join(','),
     ALLOWED_CALLERS: AGENT_CALLERS,
     ...(settings.model ? {} : scriptedModel(settings)),
+  };
+}
+
+/** Every service of the stack, and the command line, whose tokens for the developer live for a day. */
+function developmentClients() {
+  const names = SERVICES.map(({ name }) => name).filter(
+    (name) => name !== 'scripted-llm' && name !== 'identity',
+  );
+  return {
+    ...Object.fromEntries([...names, 'orchestrator', 'supervisor', 'dead-letters'].map((name) => [name, {}])),
+    cli: { token_seconds: DAY_SECONDS },
   };
 }
 

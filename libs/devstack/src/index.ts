@@ -1,3 +1,4 @@
+export { clientEnvironment, clientSecretOf, identityEnvironment, type ClientRights } from './clients.js';
 export {
   DEVELOPER_AUDIENCES,
   serviceEnvironment,

@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { Tokens } from '#libs/auth';
+import { Tokens, type AuthConfig, type Scope } from '#libs/auth';
 import { HttpClient, type Env } from '#libs/chassis';
 import {
+  clientEnvironment,
   DEVELOPER_AUDIENCES,
+  freePort,
+  identityEnvironment,
   spawnService,
   startThrowawayStack,
+  type ClientRights,
   type SpawnedService,
   type SpawnOptions,
   type ThrowawayStack,
@@ -13,6 +17,7 @@ import { eventually } from './eventually.js';
 import type { Scenario, ScenarioCounts } from './scenario.js';
 import { TaskApi } from './task-api.js';
 import { TEST_TOOLS } from './test-tool-names.js';
+import { TestSigner, type TokenClaims } from './test-signer.js';
 import { TestTools } from './test-tools.js';
 
 /** The agent programs that a stack can start. */
@@ -29,6 +34,29 @@ export interface SpawnAgentOptions {
   until?: SpawnOptions['until'];
 }
 
+/** The clients of the identity service: every service that a test may start, and the test itself, which may call all of them. */
+const CLIENTS: Record<string, ClientRights> = {
+  gateway: {},
+  orchestrator: {},
+  supervisor: {},
+  'dead-letters': {},
+  'tool-registry': {},
+  'tools-test': {},
+  'tools-knowledge': {},
+  // Results go to whoever gave the task.
+  'agent-test': { audiences: ['tool-registry', 'orchestrator', 'gateway', 'dead-letters', 'tests'] },
+  'agent-search': {},
+  cli: {},
+  tests: { audiences: ['*'], scopes: ['tasks:read', 'tasks:write', 'admin'] },
+};
+
+/** The client that a program is. */
+const CLIENT_OF: Record<string, string> = {
+  'libs/testing/src/test-agent.main.js': 'agent-test',
+  'agents/search': 'agent-search',
+  'tools/knowledge': 'tools-knowledge',
+};
+
 /** `agent-test` may call every test tool. */
 const REGISTRY_ENV = { TOOL_ACL_EXTRA: JSON.stringify({ 'agent-test': TEST_TOOLS }) };
 
@@ -37,26 +65,30 @@ export interface Person {
   /** `developer` (default) or `user-…`: agents refuse others at their own door. */
   userId?: string;
   tenant?: string;
+  /** Default: `tasks:read` and `tasks:write`. */
+  scopes?: Scope[];
 }
 
 /**
- * Postgres, Redis, the scripted model, the tool registry and the tests' tools, for one test file; every service is a process of its own.
+ * Postgres, Redis, the identity service, the scripted model, the tool registry and the tests' tools, for one test file; every service is a process of its own.
  * Agents and gateways are started by the test, each with its own variables.
  */
 export class TestStack {
-  readonly secret: string;
   private readonly services: SpawnedService[] = [];
   private readonly http = new HttpClient();
 
   private constructor(
     readonly infrastructure: ThrowawayStack,
     readonly env: Env,
+    private readonly secret: string,
+    /** Signs with the key of the identity service: right tokens, and wrong ones. */
+    readonly signer: TestSigner,
+    readonly identity: SpawnedService,
     readonly llm: SpawnedService,
     readonly registry: SpawnedService,
     readonly tools: TestTools,
   ) {
-    this.secret = env['BATON_INTERNAL_SECRET']!;
-    this.services.push(llm, registry);
+    this.services.push(identity, llm, registry);
   }
 
   /** @param env variables of every service on top of the common ones */
@@ -68,20 +100,34 @@ export class TestStack {
       const common: Env = {
         DATABASE_URL: infrastructure.databaseUrl,
         REDIS_URL: infrastructure.redisUrl,
-        BATON_INTERNAL_SECRET: randomBytes(32).toString('hex'),
         LOG_LEVEL: 'info',
         ...env,
       };
-      const [llm, registry] = await Promise.all([
+      const secret = randomBytes(32).toString('hex');
+      const port = String(await freePort());
+      const identityUrl = `http://127.0.0.1:${port}`;
+      const signer = new TestSigner(identityUrl);
+      const authOf = (client: string) => clientEnvironment(secret, client, identityUrl);
+      const issuing: Env = {
+        ...identityEnvironment(secret, CLIENTS),
+        IDENTITY_SIGNING_KEY: signer.pem,
+        PORT: port,
+        BATON_TOKEN_ISSUER: identityUrl,
+      };
+      const [identity, llm, registry] = await Promise.all([
+        spawnService({ path: 'identity', env: { ...common, ...issuing } }).then(keep),
         spawnService({ path: 'scripted-llm', env: common }).then(keep),
-        spawnService({ path: 'tool-registry', env: { ...common, ...REGISTRY_ENV } }).then(keep),
+        spawnService({
+          path: 'tool-registry',
+          env: { ...common, ...authOf('tool-registry'), ...REGISTRY_ENV },
+        }).then(keep),
       ]);
       const tools = keep(new TestTools());
-      await tools.start(common['BATON_INTERNAL_SECRET']!, registry.url);
+      await tools.start(authOf('tools-test') as unknown as AuthConfig, registry.url);
       await eventually(async () => (await fetch(`${tools.url}/ready`)).ok, Boolean, {
         what: 'registered tools',
       });
-      return new TestStack(infrastructure, common, llm, registry, tools);
+      return new TestStack(infrastructure, common, secret, signer, identity, llm, registry, tools);
     } catch (error) {
       // Nobody has the stack that could stop it.
       await Promise.allSettled(started.map((part) => part.stop()));
@@ -102,7 +148,7 @@ export class TestStack {
       OPENAI_BASE_URL: `${this.llm.url}/v1`,
       OPENAI_API_KEY: 'test',
       BATON_MODEL: 'scripted',
-      ALLOWED_CALLERS: 'gateway,developer,user-*',
+      ALLOWED_CALLERS: 'gateway,orchestrator,tests,user:developer,user:user-*',
       DATABASE_POOL: '4',
       ...env,
     };
@@ -122,7 +168,8 @@ export class TestStack {
 
   /** Any other service: the app below `apps/`, with the common variables and its own. */
   async spawn(path: string, env: Env = {}, until?: SpawnOptions['until']): Promise<SpawnedService> {
-    const service = await spawnService({ path, env: { ...this.env, ...env }, until });
+    const own = { ...this.env, ...this.clientEnv(CLIENT_OF[path] ?? path), ...env };
+    const service = await spawnService({ path, env: own, until });
     this.services.push(service);
     return service;
   }
@@ -138,14 +185,31 @@ export class TestStack {
     return (await this.http.json<ScenarioCounts>(`${this.llm.url}/scenarios/${name}`)).body;
   }
 
-  /** A development token that opens what `./baton up` opens, and every agent. */
-  token({ userId = 'developer', tenant = 'dev' }: Person = {}): string {
-    return new Tokens(this.secret, 'tests').forUser(
-      userId,
+  /** How a client authenticates at the identity service: `gateway`, `agent-test`, `tests`, … */
+  clientEnv(client: string): Env {
+    return clientEnvironment(this.secret, client, this.identity.url);
+  }
+
+  /** Tokens as a service gets them, from the identity service. */
+  tokens(client: string): Tokens {
+    return new Tokens({
+      identityUrl: this.identity.url,
+      clientId: client,
+      clientSecret: this.clientEnv(client)['BATON_CLIENT_SECRET']!,
+    });
+  }
+
+  /** A token of a person that opens what `./baton up` opens, and every agent; `claims` override its own. */
+  token({ userId = 'developer', tenant = 'dev', scopes }: Person = {}, claims: TokenClaims = {}): string {
+    return this.signer.sign({
+      sub: userId,
+      user: userId,
       tenant,
-      [...DEVELOPER_AUDIENCES, ...Object.keys(AGENTS)],
-      3600,
-    );
+      aud: [...DEVELOPER_AUDIENCES, ...Object.keys(AGENTS)],
+      scope: (scopes ?? ['tasks:read', 'tasks:write']).join(' '),
+      exp: Math.floor(Date.now() / 1000) + 3600,
+      ...claims,
+    });
   }
 
   /** The API of an agent process. */

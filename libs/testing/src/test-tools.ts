@@ -1,4 +1,4 @@
-import { AuthModule } from '#libs/auth';
+import { AuthModule, type AuthConfig } from '#libs/auth';
 import { startService, type RunningService } from '#libs/chassis';
 import { defineTool, serveTools, ToolFailure, type ToolContext } from '#libs/tools';
 import { TEST_TOOLS } from './test-tool-names.js';
@@ -66,13 +66,13 @@ export class TestTools {
     return counts;
   }
 
-  async start(secret: string, registryUrl: string): Promise<void> {
+  async start(config: AuthConfig, registryUrl: string): Promise<void> {
     this.service = await startService(
       () => ({
         name: 'tools-test',
         description: 'Tools of the tests',
         imports: [
-          AuthModule.forRoot({ service: 'tools-test', secret, allowedCallers: ['tool-registry'] }),
+          AuthModule.forRoot({ service: 'tools-test', config, allowedCallers: ['tool-registry'] }),
           serveTools({ tools: this.tools(), registryUrl }),
         ],
       }),

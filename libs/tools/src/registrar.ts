@@ -76,7 +76,7 @@ export class ToolRegistrar implements OnApplicationBootstrap, OnApplicationShutd
     await this.http.json(`${this.options.registryUrl}/tools`, {
       method: 'POST',
       headers: {
-        authorization: this.tokens.authorization('tool-registry', { tenant: 'system', userId: null }),
+        authorization: await this.tokens.authorization('tool-registry'),
       },
       body: definitionOf(tool, this.options.serviceUrl ?? this.listeningUrl()),
       timeoutMs: 5000,

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Tokens } from '#libs/auth';
+import type { Subject, Tokens } from '#libs/auth';
 import { ToolClient, type ToolCall } from './tool-client.js';
 
-const ON = { tenant: 'acme', userId: null };
+const ON: Subject = { tenant: 'acme', userId: null, scopes: [], token: 'token' };
+const tokens = { authorization: async () => 'Bearer x' } as unknown as Tokens;
 type Answer = (response: ServerResponse, request: IncomingMessage) => void;
 
 const problem =
@@ -43,7 +44,7 @@ describe('ToolClient', () => {
     const { port } = server.address() as AddressInfo;
     client = new ToolClient({
       registryUrl: `http://127.0.0.1:${port}/`,
-      tokens: new Tokens('s'.repeat(32), 'agent-a'),
+      tokens,
     });
   });
 
@@ -121,7 +122,7 @@ describe('ToolClient', () => {
     ['reading', 'unavailable'],
   ])('ends a call of %s that may have arrived as %s', async (name, code) => {
     answers = [tools];
-    await client.list(ON);
+    await client.list();
     answers = [cut];
     expect(await invoke({ name, deadlineMs: 400 })).toMatchObject({ ok: false, code });
   });
@@ -150,24 +151,24 @@ describe('ToolClient', () => {
 
   it('asks for the list once for many, and remembers it', async () => {
     answers = [tools];
-    const lists = await Promise.all([client.list(ON), client.list(ON), client.list(ON)]);
-    await client.list(ON);
+    const lists = await Promise.all([client.list(), client.list(), client.list()]);
+    await client.list();
     expect(lists.map((list) => list.length)).toEqual([2, 2, 2]);
     expect(requests).toHaveLength(1);
   });
 
   it('keeps the list while the registry is away, and has none when it was never there', async () => {
     answers = [tools];
-    await client.list(ON);
+    await client.list();
     jest.spyOn(performance, 'now').mockReturnValue(performance.now() + 10_000);
     answers = [problem(503, 'away')];
-    expect(await client.list(ON)).toHaveLength(2);
+    expect(await client.list()).toHaveLength(2);
     jest.restoreAllMocks();
     const fresh = new ToolClient({
       registryUrl: 'http://127.0.0.1:1',
-      tokens: new Tokens('s'.repeat(32), 'agent-b'),
+      tokens,
     });
-    await expect(fresh.list(ON)).rejects.toMatchObject({ code: 'unreachable' });
+    await expect(fresh.list()).rejects.toMatchObject({ code: 'unreachable' });
     await fresh.onApplicationShutdown();
   });
 });

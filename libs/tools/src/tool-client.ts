@@ -1,5 +1,5 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
-import type { Tokens } from '#libs/auth';
+import type { Subject, Tokens } from '#libs/auth';
 import { backoffMs, HttpClient, pause, wasNotSent } from '#libs/chassis';
 import {
   BatonError,
@@ -18,11 +18,6 @@ export type ToolSummary = Pick<
   'name' | 'version' | 'description' | 'parameters' | 'effect' | 'timeout_ms'
 >;
 
-interface OnBehalf {
-  tenant: string;
-  userId: string | null;
-}
-
 export interface ToolCall {
   name: string;
   /** The pinned version. */
@@ -30,7 +25,8 @@ export interface ToolCall {
   arguments: unknown;
   /** The same for every attempt of this call, also after a crash of the agent. */
   idempotencyKey: string;
-  on: OnBehalf;
+  /** For whom the agent acts. */
+  on: Subject;
   /** Milliseconds left for the call, all attempts included. */
   deadlineMs: number;
   signal: AbortSignal;
@@ -63,22 +59,23 @@ export class ToolClient implements OnApplicationShutdown {
    * The newest version of every tool that this agent may use; the same for all tenants and users, remembered for 5 s.
    * @throws RetryableError when the registry is away and nothing newer than a minute is remembered; the signal's reason on abort.
    */
-  async list(on: OnBehalf, signal?: AbortSignal): Promise<ToolSummary[]> {
+  async list(signal?: AbortSignal): Promise<ToolSummary[]> {
     signal?.throwIfAborted();
     if (this.listed && performance.now() - this.listed.at < LIST_FRESH_MS) return this.listed.tools;
-    this.listing ??= this.fetchList(on).finally(() => (this.listing = undefined));
+    this.listing ??= this.fetchList().finally(() => (this.listing = undefined));
     return signal ? abortable(this.listing, signal) : this.listing;
   }
 
   /**
    * Calls a tool. A failure that the model can work with is an outcome; the registry being away is retried within the deadline
    * with the same idempotency key, and ends as `unavailable`, or `outcome_unknown` when a write may have happened.
-   * @throws the signal's reason on abort; TerminalError `unauthenticated` when the deployment's secret is wrong.
+   * While identity is away, which refuses nothing and sends nothing, it is asked again until the deadline.
+   * @throws the signal's reason on abort; TerminalError `unauthenticated` when identity no longer takes the subject's token.
    */
   async invoke(call: ToolCall): Promise<ToolOutcome> {
     const end = performance.now() + call.deadlineMs;
     let mayHaveArrived = false;
-    for (let attempt = 0; ; attempt++) {
+    for (let attempt = 0, waits = 0; ;) {
       call.signal.throwIfAborted();
       const left = Math.floor(end - performance.now());
       if (left < 1) return this.exhausted(call, mayHaveArrived);
@@ -88,10 +85,14 @@ export class ToolClient implements OnApplicationShutdown {
         if (call.signal.aborted) throw call.signal.reason;
         const outcome = refusal(error);
         if (outcome) return outcome;
-        mayHaveArrived ||= !wasNotSent(error);
+        if (isIdentityAway(error)) waits += 1;
+        else {
+          attempt += 1;
+          mayHaveArrived ||= !wasNotSent(error);
+        }
       }
-      const waitMs = backoffMs(attempt, BACKOFF);
-      if (attempt + 1 >= MAX_ATTEMPTS || performance.now() + waitMs >= end)
+      const waitMs = backoffMs(attempt + waits - 1, BACKOFF);
+      if (attempt >= MAX_ATTEMPTS || performance.now() + waitMs >= end)
         return this.exhausted(call, mayHaveArrived);
       await pause(waitMs, call.signal);
     }
@@ -108,7 +109,7 @@ export class ToolClient implements OnApplicationShutdown {
     const { body } = await this.http.json<InvokeResponse>(`${this.registryUrl}/tools/${call.name}/invoke`, {
       method: 'POST',
       headers: {
-        authorization: this.tokens.authorization('tool-registry', call.on),
+        authorization: await this.tokens.authorization('tool-registry', call.on),
         'idempotency-key': call.idempotencyKey,
         'x-request-id': call.idempotencyKey,
         'x-deadline-ms': String(deadline),
@@ -133,10 +134,10 @@ export class ToolClient implements OnApplicationShutdown {
     return { ok: false, code: 'unavailable', message: `${call.name} cannot be reached at the moment` };
   }
 
-  private async fetchList(on: OnBehalf): Promise<ToolSummary[]> {
+  private async fetchList(): Promise<ToolSummary[]> {
     try {
       const { body } = await this.http.json<{ tools: ToolSummary[] }>(`${this.registryUrl}/tools`, {
-        headers: { authorization: this.tokens.authorization('tool-registry', on) },
+        headers: { authorization: await this.tokens.authorization('tool-registry') },
         timeoutMs: 5000,
         maxBytes: 8 * 1_048_576,
       });
@@ -151,6 +152,10 @@ export class ToolClient implements OnApplicationShutdown {
     }
   }
 }
+
+/** Here or at the registry: in both cases the call did not reach the tool. */
+const isIdentityAway = (error: unknown): boolean =>
+  error instanceof BatonError && error.code === 'identity-unavailable';
 
 /** The registry's refusals that the model gets to see; undefined for what another attempt may mend. */
 function refusal(error: unknown): ToolOutcome | undefined {

@@ -64,7 +64,8 @@ export class ToolsController {
     const context = {
       tenant: caller.tenant,
       userId: caller.userId,
-      agentId: headers['x-agent-id'] ?? caller.caller,
+      // The registry acts for an agent, which its token names.
+      agentId: caller.actors[1] ?? caller.caller,
       idempotencyKey: headers['idempotency-key'] ?? null,
       requestId: headers['x-request-id'] ?? crypto.randomUUID(),
       signal: clientLeft(response),

@@ -1,3 +1,4 @@
+import { developerToken } from '../identity/developer.js';
 import { ensureHost } from '../stack/detach.js';
 import { Stack, urlOf } from '../stack/stack.js';
 import { readDocuments } from './document-files.js';
@@ -12,7 +13,7 @@ export async function addKnowledge(path: string): Promise<void> {
   const host = await ensureHost(stack, notice);
   const changes = await putDocuments(
     urlOf(host, 'tools-knowledge'),
-    stack.developerToken(),
+    await developerToken(stack, host),
     documents,
     false,
     (document, changed) => notice(`  ${changed ? 'indexed  ' : 'unchanged'}  ${document.path}`),

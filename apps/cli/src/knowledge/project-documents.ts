@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectRoot } from '#libs/chassis';
+import { withIdentity } from '../identity/identity.js';
 import { urlOf, type HostRecord, type Stack } from '../stack/stack.js';
 import { digestOf, readDocuments, type DocumentFile } from './document-files.js';
 import { putDocuments } from './knowledge-client.js';
@@ -12,7 +13,9 @@ export async function indexProjectDocuments(stack: Stack, host: Pick<HostRecord,
   const documents = projectDocuments();
   const digest = `${digestOf(documents)}:${stack.settingsDigest().database}`;
   if (stack.home.read<{ digest: string }>(RECORD)?.digest === digest) return;
-  await putDocuments(urlOf(host, 'tools-knowledge'), stack.developerToken(), documents, true);
+  // What every tenant finds is the operator's to change.
+  const token = await withIdentity(stack, host, (identity) => identity.operatorToken('tools-knowledge'));
+  await putDocuments(urlOf(host, 'tools-knowledge'), token, documents, true);
   stack.home.write(RECORD, { digest });
 }
 

@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Tokens } from '#libs/auth';
 import {
   BatonHome,
-  DEVELOPER_AUDIENCES,
   isRunning,
   readSettings,
   type OwnedProcess,
@@ -28,18 +26,18 @@ export interface HostRecord extends OwnedProcess {
 export type SettingsDigest = Record<'model' | 'database' | 'redis' | 'build', string>;
 
 const HOST_RECORD = 'host';
-const DAY_SECONDS = 86_400;
 
 /** One stack on this machine, as the environment describes it. */
 export class Stack {
   readonly home: BatonHome;
   readonly settings: StackSettings;
+  /** Of it the secrets of all clients of the identity service are made. */
   readonly secret: string;
 
   constructor(readonly env: Env = process.env) {
     this.settings = readSettings(env);
     this.home = BatonHome.fromEnv(env);
-    this.secret = env['BATON_INTERNAL_SECRET'] || this.home.secret('internal-secret');
+    this.secret = env['BATON_STACK_SECRET'] || this.home.secret('stack-secret');
   }
 
   /** The running host; null when there is none. */
@@ -54,10 +52,6 @@ export class Stack {
 
   forgetHost(): void {
     this.home.forget(HOST_RECORD);
-  }
-
-  developerToken(audience: string[] = DEVELOPER_AUDIENCES): string {
-    return new Tokens(this.secret, 'cli').forUser('developer', 'dev', audience, DAY_SECONDS);
   }
 
   settingsDigest(): SettingsDigest {

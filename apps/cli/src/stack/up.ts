@@ -1,5 +1,6 @@
 import { stopOnSignal } from '#libs/chassis';
 import { devPort, withLock } from '#libs/devstack';
+import { developerToken } from '../identity/developer.js';
 import { ensureHost } from './detach.js';
 import { hostStack } from './host.js';
 import { changedSettings, Stack, type HostRecord } from './stack.js';
@@ -12,12 +13,12 @@ export async function up(detach: boolean): Promise<void> {
   if (!wasUp && !detach) return upInForeground(stack);
   const host = await ensureHost(stack, notice);
   if (!wasUp)
-    describe(
+    await describe(
       stack,
       host,
       `Baton is up in the background (process ${host.pid}; log ${stack.home.path('host.log')}; ./baton down stops it).`,
     );
-  else describeRunning(stack, host);
+  else await describeRunning(stack, host);
 }
 
 async function upInForeground(stack: Stack): Promise<void> {
@@ -34,17 +35,18 @@ async function upInForeground(stack: Stack): Promise<void> {
     await hosted?.infrastructure.stop();
   });
   const hosted = await starting;
-  if (hosted) describe(stack, hosted.record, 'Baton is up. Ctrl-C stops it.');
-  else describeRunning(stack, stack.host()!);
+  if (hosted) await describe(stack, hosted.record, 'Baton is up. Ctrl-C stops it.');
+  else await describeRunning(stack, stack.host()!);
 }
 
-function describeRunning(stack: Stack, host: HostRecord): void {
-  describe(stack, host, `Baton is up already (process ${host.pid}).`);
+async function describeRunning(stack: Stack, host: HostRecord): Promise<void> {
+  await describe(stack, host, `Baton is up already (process ${host.pid}).`);
   const changed = changedSettings(host, stack);
   if (changed) notice(changed);
 }
 
-function describe(stack: Stack, host: HostRecord, title: string): void {
+async function describe(stack: Stack, host: HostRecord, title: string): Promise<void> {
+  const token = await developerToken(stack, host);
   const { settings } = stack;
   const { portOffset } = host;
   process.stdout.write(
@@ -53,7 +55,7 @@ function describe(stack: Stack, host: HostRecord, title: string): void {
       host,
       databaseUrl: settings.databaseUrl ?? `postgres://127.0.0.1:${devPort('postgres', portOffset)}/baton`,
       redisUrl: settings.redisUrl ?? `redis://127.0.0.1:${devPort('redis', portOffset)}`,
-      token: stack.developerToken(),
+      token,
     }),
   );
 }

@@ -1,4 +1,5 @@
 import { messageOf, type AgentResult } from '#libs/contracts';
+import { developerToken } from '../identity/developer.js';
 import { ensureHost } from '../stack/detach.js';
 import { changedSettings, Stack, urlOf } from '../stack/stack.js';
 import { followTask } from './follow.js';
@@ -27,7 +28,7 @@ export async function run({ words, agent, json }: RunOptions): Promise<number> {
   const host = await ensureHost(stack, (line) => progress.line(line));
   const changed = changedSettings(host, stack);
   if (changed) progress.line(changed);
-  const gateway = new Gateway(urlOf(host, 'gateway'), stack.developerToken());
+  const gateway = new Gateway(urlOf(host, 'gateway'), await developerToken(stack, host));
   try {
     const scripted = isScripted(gateway, agent);
     const taskId = await gateway.submit(agent, prompt);

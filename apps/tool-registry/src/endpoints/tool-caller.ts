@@ -43,6 +43,14 @@ export class ToolCaller implements OnApplicationShutdown {
     await this.http.close();
   }
 
+  /**
+   * Gets the token of a call before anything of it is written down.
+   * @throws RetryableError `identity-unavailable` (503), TerminalError `unauthenticated` (401), `forbidden` (403)
+   */
+  async authorize(tool: RegisteredTool, caller: Principal): Promise<void> {
+    if (tool.definition.auth_type === 'service') await this.tokens.authorization(tool.owner, caller);
+  }
+
   async call(request: ToolRequest): Promise<Answer> {
     const { name, endpoint } = request.tool.definition;
     const fault = this.policy.faultOf(endpoint);
@@ -81,7 +89,7 @@ export class ToolCaller implements OnApplicationShutdown {
     const body: ToolServiceRequest = { tool: name, version, params: request.arguments };
     const answer = await this.http.stream(endpoint, {
       method: 'POST',
-      headers: this.headersOf(request),
+      headers: await this.headersOf(request),
       body,
       signal,
     });
@@ -97,7 +105,7 @@ export class ToolCaller implements OnApplicationShutdown {
     });
   }
 
-  private headersOf(request: ToolRequest): Record<string, string> {
+  private async headersOf(request: ToolRequest): Promise<Record<string, string>> {
     const { caller, tool, timeoutMs } = request;
     // The tool gets a little less, so that its own `timeout` outcome arrives before the registry hangs up.
     const deadline = Math.max(1, timeoutMs - Math.min(200, Math.ceil(timeoutMs / 10)));
@@ -108,7 +116,7 @@ export class ToolCaller implements OnApplicationShutdown {
       ...(request.idempotencyKey ? { 'idempotency-key': request.idempotencyKey } : {}),
       ...(request.traceparent ? { traceparent: request.traceparent } : {}),
       ...(tool.definition.auth_type === 'service'
-        ? { authorization: this.tokens.authorization(tool.owner, caller) }
+        ? { authorization: await this.tokens.authorization(tool.owner, caller) }
         : {}),
     };
   }

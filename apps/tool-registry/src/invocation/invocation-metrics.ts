@@ -24,6 +24,8 @@ function once<M>(name: string, create: (name: string) => M): M {
 const STATUSES = new Set([
   'ok',
   'forbidden',
+  'unauthenticated',
+  'identity-unavailable',
   'tool-not-found',
   'tool-version-not-found',
   'tool-arguments-invalid',

@@ -108,6 +108,7 @@ export class Invocations implements BeforeApplicationShutdown {
       );
     let headers: Record<string, string> = {};
     const admit = async () => {
+      await this.tools.authorize(tool, caller);
       headers = await this.limits.consume(caller.caller, definition.name, definition.rate_limit);
     };
     const outcome =

@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Put, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiNoContentResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
-import { AllowCallers, Caller, type Principal } from '#libs/auth';
+import { AllowCallers, Caller, isAllowed, Scopes, type Principal } from '#libs/auth';
 import { TerminalError, validationError } from '#libs/contracts';
 import { DeleteDocumentQuery, ListDocumentsQuery, PutDocumentDto } from './documents.dto.js';
 import { DocumentRepository, type DocumentCursor, type DocumentRow } from './documents.repository.js';
@@ -17,11 +17,11 @@ interface DocumentView {
 }
 
 /** Callers that may change what every tenant finds. */
-const SHARING_CALLERS = ['cli', 'developer'];
+const SHARING_CALLERS = ['cli'];
 
 @ApiTags('documents')
 @ApiBearerAuth()
-@AllowCallers(...SHARING_CALLERS, 'gateway')
+@AllowCallers(...SHARING_CALLERS, 'gateway', 'user:*')
 @Controller('documents')
 export class DocumentsController {
   constructor(
@@ -30,6 +30,7 @@ export class DocumentsController {
   ) {}
 
   @Put()
+  @Scopes('tasks:write')
   @ApiOkResponse({ description: '{changed: false}, or {changed: true, passages, embedded}' })
   put(@Body() body: PutDocumentDto, @Caller() caller: Principal): Promise<Indexed> {
     const tenant = ownerOf(caller, body.shared === true);
@@ -37,6 +38,7 @@ export class DocumentsController {
   }
 
   @Delete()
+  @Scopes('tasks:write')
   @HttpCode(204)
   @ApiNoContentResponse({ description: 'Deleted; 404 when there is no such document' })
   async delete(@Query() { path, shared }: DeleteDocumentQuery, @Caller() caller: Principal): Promise<void> {
@@ -45,6 +47,7 @@ export class DocumentsController {
   }
 
   @Get()
+  @Scopes('tasks:read')
   @ApiOkResponse({ description: 'Own and shared documents by path; next_cursor is null on the last page' })
   async list(
     @Query() query: ListDocumentsQuery,
@@ -60,7 +63,7 @@ export class DocumentsController {
 
 function ownerOf(caller: Principal, shared: boolean): string {
   const tenant = shared ? SHARED_TENANT : caller.tenant;
-  if (tenant === SHARED_TENANT && !SHARING_CALLERS.includes(caller.caller))
+  if (tenant === SHARED_TENANT && !isAllowed(caller, SHARING_CALLERS))
     throw new TerminalError('forbidden', `Caller ${caller.caller} may not change shared documents`, {
       status: 403,
     });

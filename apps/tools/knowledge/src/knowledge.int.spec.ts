@@ -3,13 +3,12 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Client } from 'pg';
-import { Tokens } from '#libs/auth';
 import { startService, type RunningService } from '#libs/chassis';
 import type { ToolOutcome } from '#libs/contracts';
+import { TestIssuer } from '#libs/testing';
 import type { FoundPassage } from './passage-search.js';
 import service from './service.js';
 
-const SECRET = 'a secret of the tests with 32 characters';
 const DATABASE_URL = process.env['TEST_DATABASE_URL'];
 
 /** Each test has tenants of its own; the schema is shared. */
@@ -18,6 +17,7 @@ const newTenant = () => `tenant-${randomUUID()}`;
 describe('tools-knowledge', () => {
   let running: RunningService;
   let registry: Server;
+  let issuer: TestIssuer;
   const registered: string[] = [];
 
   const environment = (more: Record<string, string> = {}) => ({
@@ -25,7 +25,7 @@ describe('tools-knowledge', () => {
     HOST: '127.0.0.1',
     LOG_LEVEL: 'silent',
     DATABASE_URL,
-    BATON_INTERNAL_SECRET: SECRET,
+    ...issuer.env(),
     TOOL_REGISTRY_URL: `http://127.0.0.1:${(registry.address() as AddressInfo).port}`,
     ...more,
   });
@@ -41,11 +41,13 @@ describe('tools-knowledge', () => {
       });
     }).listen(0, '127.0.0.1');
     await once(registry, 'listening');
+    issuer = await TestIssuer.start();
     running = await startService(service, environment());
   }, 30_000);
 
   afterAll(async () => {
     await running?.stop();
+    issuer?.stop();
     registry?.close();
     registry?.closeAllConnections();
   });
@@ -60,7 +62,7 @@ describe('tools-knowledge', () => {
     const response = await fetch(at + path, {
       method,
       headers: {
-        authorization: new Tokens(SECRET, caller).authorization('tools-knowledge', { tenant, userId: null }),
+        authorization: `Bearer ${issuer.signer.sign({ sub: `tenant:${tenant}`, tenant, act: { sub: caller }, aud: 'tools-knowledge', scope: 'tasks:read tasks:write' })}`,
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       body: body === undefined ? undefined : JSON.stringify(body),

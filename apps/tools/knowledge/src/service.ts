@@ -1,4 +1,4 @@
-import { AuthModule, internalSecret } from '#libs/auth';
+import { AUTH_CONFIG, AuthModule } from '#libs/auth';
 import { bounded, loadConfig, str, url, type Env, type ServiceDefinition } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
 import { EMBEDDING_CONFIG, embedderModule } from '#libs/llm';
@@ -14,7 +14,7 @@ import { webSearchTool } from './web-search.tool.js';
 
 const CONFIG = {
   DATABASE_URL: str({ desc: 'Postgres; the service keeps to its schema `knowledge`' }),
-  BATON_INTERNAL_SECRET: internalSecret({ desc: 'Secret of the tokens between services' }),
+  ...AUTH_CONFIG,
   TOOL_REGISTRY_URL: url({ desc: 'Where the tools are registered' }),
   SERVICE_URL: url({
     default: undefined,
@@ -46,7 +46,7 @@ export default function service(env: Env): ServiceDefinition {
     imports: [
       AuthModule.forRoot({
         service: NAME,
-        secret: config.BATON_INTERNAL_SECRET,
+        config,
         allowedCallers: ['tool-registry'],
       }),
       DatabaseModule.forRoot({

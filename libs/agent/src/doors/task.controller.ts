@@ -35,7 +35,7 @@ import {
   type TaskPage,
   type TaskView,
 } from '#libs/contracts';
-import { Caller, type Principal } from '#libs/auth';
+import { Caller, onlyUserOf, Scopes, type Principal } from '#libs/auth';
 import { clientLeft } from '#libs/chassis';
 import { LLM, type Llm } from '#libs/llm';
 import { AGENT, type Agent } from '../agent.js';
@@ -88,6 +88,7 @@ export class TaskController {
   }
 
   @Post('run')
+  @Scopes('tasks:write')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
@@ -106,6 +107,7 @@ export class TaskController {
   }
 
   @Post('tasks')
+  @Scopes('tasks:write')
   @HttpCode(202)
   @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
@@ -122,6 +124,7 @@ export class TaskController {
   }
 
   @Get('tasks')
+  @Scopes('tasks:read')
   @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
   @ApiOperation({ summary: 'Tasks, newest first' })
   async list(@Query() query: ListTasksDto, @Caller() caller: Principal): Promise<TaskPage> {
@@ -135,6 +138,7 @@ export class TaskController {
   }
 
   @Get('tasks/:task_id')
+  @Scopes('tasks:read')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(@Param('task_id', TaskId) taskId: string, @Caller() caller: Principal): Promise<TaskView> {
@@ -142,6 +146,7 @@ export class TaskController {
   }
 
   @Get('tasks/:task_id/events')
+  @Scopes('tasks:read')
   @ApiOkResponse({
     description: 'The stream',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
@@ -166,6 +171,7 @@ export class TaskController {
   }
 
   @Post('tasks/:task_id/cancel')
+  @Scopes('tasks:write')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })
@@ -179,19 +185,21 @@ export class TaskController {
     return view;
   }
 
-  private scope({ tenant, userId }: Principal): Scope {
-    return { agentId: this.agent.definition.id, tenant, userId };
+  private scope(caller: Principal): Scope {
+    return { agentId: this.agent.definition.id, tenant: caller.tenant, userId: onlyUserOf(caller) };
   }
 
   private toTask(
     body: SubmitTaskDto,
     headers: Record<string, string | undefined>,
-    { tenant, userId }: Principal,
+    { tenant, userId, scopes, token }: Principal,
   ): AgentTask {
     const { limits } = this.agent.definition;
     return {
       tenant,
       userId,
+      scopes,
+      subjectToken: token,
       sessionId: body.session_id ?? null,
       prompt: body.prompt.toWellFormed(),
       metadata: wellFormed(body.metadata ?? {}),

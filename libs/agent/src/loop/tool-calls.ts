@@ -87,13 +87,13 @@ async function makeCall(
     );
   await lease.assertHeld();
   await failpoint('run.before-tool');
-  const { id, tenant, userId, traceparent } = lease.task;
+  const { id, tenant, userId, scopes, token, traceparent } = lease.task;
   const outcome = await tools.invoke({
     name: call.name,
     version,
     arguments: args,
     idempotencyKey: effectKey(id, step, index, `${call.name}@${version}`),
-    on: { tenant, userId },
+    on: { tenant, userId, scopes, token },
     deadlineMs: lease.remainingMs(),
     signal: lease.signal,
     traceparent,

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
 
 export class DurableCore1763900000000 implements MigrationInterface {
   name = 'DurableCore1763900000000';
@@ -72,4 +73,4 @@ export class DurableCore1763900000000 implements MigrationInterface {
   }
 }
 
-export const MIGRATIONS = [DurableCore1763900000000];
+export const MIGRATIONS = [DurableCore1763900000000, SubjectTokens1764000000000];

@@ -1,15 +1,14 @@
 import { Inject, Injectable } from '@nestjs/common';
+import type { Subject } from '#libs/auth';
 import type { EntryBody, JournalEntry, TaskStatus } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
 import { APPEND, CLAIM, FINISH, FINISH_UNHELD } from './run.statements.js';
 
-/** A task under a lease. `epoch` fences every write: whoever claims the task next has a higher one. */
-export interface ClaimedTask {
+/** A task under a lease, with whom it is for. `epoch` fences every write: whoever claims the task next has a higher one. */
+export interface ClaimedTask extends Subject {
   id: string;
   epoch: number;
-  tenant: string;
-  userId: string | null;
   sessionId: string;
   prompt: string;
   maxSteps: number;
@@ -59,6 +58,8 @@ interface ClaimRow {
   epoch: number;
   tenant: string;
   user_id: string | null;
+  scopes: string | null;
+  subject_token: string | null;
   session_id: string;
   prompt: string;
   max_steps: number;
@@ -258,6 +259,8 @@ function claimedOf(row: ClaimRow): ClaimedTask {
     epoch: row.epoch,
     tenant: row.tenant,
     userId: row.user_id,
+    scopes: row.scopes?.split(' ').filter(Boolean) ?? [],
+    token: row.subject_token,
     sessionId: row.session_id,
     prompt: row.prompt,
     maxSteps: row.max_steps,

@@ -22,7 +22,7 @@ export const CLAIM = {
     ), told as (
       delete from agents.outbox o using claimed where o.task_id = claimed.id
     )
-    select id, epoch, tenant, user_id, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
+    select id, epoch, tenant, user_id, scopes, subject_token, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
            (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms,
            (extract(epoch from deadline - now()) * 1000)::float8 as remaining_ms
     from claimed`,
@@ -55,6 +55,7 @@ const finishStatement = (name: string, epoch: string, condition: string): Statem
       update agents.tasks t set
         status = f.status, output = f.output, error = f.error, error_detail = f.detail, steps_used = f."stepsUsed",
         tokens_used = f."tokensUsed", tool_calls = f."toolCalls", duration_ms = f."durationMs", finished_at = now(), lease_until = null,
+        subject_token = null,
         epoch = ${epoch}
       from (select * from json_to_recordset($1) as r("taskId" uuid, epoch int, status text, output text, error text, detail text,
               "stepsUsed" int, "tokensUsed" int, "toolCalls" int, "durationMs" int) order by "taskId" limit $2) f

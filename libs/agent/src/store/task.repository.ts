@@ -21,7 +21,7 @@ export interface Accepted {
   created: boolean;
 }
 
-/** Whose tasks a caller may see: its tenant's, and of these its own user's when it acts for one. */
+/** Whose tasks a caller may see: its tenant's, and of these one user's unless that is null. */
 export interface Scope {
   agentId: string;
   tenant: string;
@@ -70,11 +70,12 @@ const ACCEPT = {
         where not i."ownSession" order by session) s
     ), added as (
       insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
-                                max_steps, token_budget, traceparent, deadline)
+                                max_steps, token_budget, traceparent, scopes, subject_token, deadline)
       select i.id, i."agentId", i.tenant, i."userId", i."sessionId", i."idempotencyKey", i."requestHash", i.prompt, i.metadata,
-             i."maxSteps", i."tokenBudget", i.traceparent, now() + i."timeoutMs" * interval '1 ms'
+             i."maxSteps", i."tokenBudget", i.traceparent, i.scopes, i."subjectToken", now() + i."timeoutMs" * interval '1 ms'
       from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "idempotencyKey" text,
-             "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, "timeoutMs" int)
+             "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, scopes text, "subjectToken" text,
+             "timeoutMs" int)
       where (select count(*) from ordered) >= 0
       on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
       returning id, agent_id
@@ -120,7 +121,9 @@ export class TaskRepository {
   /** What is committed stays accepted, whatever becomes of the look for the others. */
   private async acceptAll(tasks: NewTask[]): Promise<Array<Accepted | Error>> {
     const added = new Set(
-      (await this.database.query<{ id: string }>(ACCEPT, [JSON.stringify(tasks)])).map((row) => row.id),
+      (await this.database.query<{ id: string }>(ACCEPT, [JSON.stringify(tasks.map(columnsOf))])).map(
+        (row) => row.id,
+      ),
     );
     const others = tasks.filter((task) => !added.has(task.id));
     const known =
@@ -244,6 +247,8 @@ export class TaskRepository {
     return rows.length;
   }
 }
+
+const columnsOf = (task: NewTask) => ({ ...task, scopes: task.scopes.join(' ') });
 
 const keyOf = (tenant: string, key: string): string => JSON.stringify([tenant, key]);
 

@@ -1,0 +1,81 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { AuthModule } from '#libs/auth';
+import type { Env, ServiceDefinition } from '#libs/chassis';
+import { DatabaseModule } from '#libs/database';
+import { ApiKeyExchange } from './api-keys/api-key-exchange.js';
+import { ApiKeysController } from './api-keys/api-keys.controller.js';
+import { ApiKeysRepository } from './api-keys/api-keys.repository.js';
+import { TOKEN_SECONDS } from './clients/client.js';
+import { ClientAuthentication, CLIENTS } from './clients/client-authentication.js';
+import { readConfig, type IdentityConfig } from './config.js';
+import { DiscoveryController } from './discovery.controller.js';
+import { KeysController } from './keys/keys.controller.js';
+import { KeysRepository } from './keys/keys.repository.js';
+import { KEY_OPTIONS, SigningKeys, type KeyOptions } from './keys/signing-keys.js';
+import { Identity1764000000000 } from './migrations/1764000000000-identity.js';
+import { DELEGATION_SECONDS, Grants } from './token/grants.js';
+import { ISSUER, TokenIssuer } from './token/issuer.js';
+import { oauthErrorBody, TOKEN_PATH } from './token/oauth-error.js';
+import { TokenController } from './token/token.controller.js';
+
+const NAME = 'identity';
+
+/** Clocks that differ, and instances that learn of a new key seconds later. */
+const SLACK_SECONDS = 120;
+
+@Module({})
+class SigningKeysModule {}
+
+export default function identity(env: Env): ServiceDefinition {
+  const config = readConfig(env);
+  const keys = signingKeys(config);
+  return {
+    name: NAME,
+    description: 'Issues tokens, publishes the keys that verify them, keeps API keys',
+    maxBodyBytes: 65_536,
+    formPaths: [TOKEN_PATH],
+    errorBody: oauthErrorBody,
+    imports: [
+      DatabaseModule.forRoot({
+        url: config.databaseUrl,
+        schema: 'identity',
+        migrations: [Identity1764000000000],
+        poolMax: 4,
+      }),
+      AuthModule.forIssuer({
+        service: NAME,
+        issuer: config.issuer,
+        keys: SigningKeys,
+        imports: [keys],
+        allowedCallers: null,
+      }),
+      keys,
+    ],
+    controllers: [TokenController, DiscoveryController, KeysController, ApiKeysController],
+    providers: [
+      { provide: CLIENTS, useValue: config.clients },
+      { provide: ISSUER, useValue: config.issuer },
+      { provide: DELEGATION_SECONDS, useValue: config.delegationSeconds },
+      ClientAuthentication,
+      TokenIssuer,
+      Grants,
+      ApiKeysRepository,
+      ApiKeyExchange,
+    ],
+  };
+}
+
+function signingKeys(config: IdentityConfig): DynamicModule {
+  const longestToken = Math.max(TOKEN_SECONDS, ...config.clients.map(({ tokenSeconds }) => tokenSeconds));
+  const options: KeyOptions = {
+    secret: config.keySecret,
+    signingKey: config.signingKey,
+    rotationHours: config.rotationHours,
+    keepSeconds: Math.max(longestToken, config.delegationSeconds) + SLACK_SECONDS,
+  };
+  return {
+    module: SigningKeysModule,
+    providers: [{ provide: KEY_OPTIONS, useValue: options }, KeysRepository, SigningKeys],
+    exports: [SigningKeys],
+  };
+}
