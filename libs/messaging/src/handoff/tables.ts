@@ -1,12 +1,14 @@
 /**
  * DDL of the outbox `messages` and the inbox, for a migration of the schema of a service that hands off.
- * Insert only `id` (or leave it), destination, key, kind, body, tenant, user_id, subject_token, scopes (separated by spaces) and
+ * Insert only `id` (or leave it), source, destination, key, kind, body, tenant, user_id, subject_token, scopes (separated by spaces) and
  * traceparent.
  */
 export const handoffTables = (schema: string): string => `
   create table ${schema}.messages (
     id uuid primary key default gen_random_uuid(),
     seq bigint generated always as identity,
+    -- The service that sends: agents share a schema, and each publishes its own with its own token.
+    source text not null,
     destination text not null,
     key text not null,
     kind text not null,
@@ -16,10 +18,12 @@ export const handoffTables = (schema: string): string => `
     subject_token text,
     scopes text,
     traceparent text,
+    created_at timestamptz not null default now(),
+    -- Until then a relay has it, or it waits for another try.
     due_at timestamptz not null default now()
-  );
-  create index messages_order on ${schema}.messages (destination, key, seq);
-  create index messages_next on ${schema}.messages (seq);
+  ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+  create index messages_order on ${schema}.messages (source, destination, key, seq);
+  create index messages_next on ${schema}.messages (source, seq);
 
   create table ${schema}.inbox (
     consumer text not null,
