@@ -14,7 +14,7 @@ export class MessagingModule {
         BullModule.forRoot({ connection: { url, maxRetriesPerRequest: null, retryStrategy: reconnect } }),
       ],
       providers: [{ provide: REDIS_URL, useValue: url }, RedisConnections, Channels],
-      exports: [RedisConnections, Channels],
+      exports: [REDIS_URL, RedisConnections, Channels],
     };
   }
 }

@@ -39,13 +39,24 @@ export interface OutgoingMessage {
  */
 export type Delivery = 'delivered' | 'under-way' | Error;
 
+/** Injection token of the `Handoff` in use. */
+export const HANDOFF = Symbol('Handoff');
+
 /**
  * Port of the hand-off between services; adapters are Kafka and BullMQ. Only the relay calls it: everything else writes to
  * the outbox.
  */
 export interface Handoff {
+  /** Milliseconds for which a relay takes messages; longer than `publish` can last. */
+  readonly holdMs: number;
+  /** True when a message may be offered only after the ones before it (same topic and key) were delivered. */
+  readonly oneAtATime: boolean;
+  /** Calls back when messages that are under way were delivered; the news may be lost. */
+  onDelivered?(listener: (id: string) => void): void;
   /** Makes sure that the topics exist. @throws RetryableError `handoff-unavailable` */
   prepare(topics: readonly string[]): Promise<void>;
+  /** For readiness: rejects while the transport does not answer. */
+  check(): Promise<void>;
   /**
    * Offers up to a few hundred messages, in their order per topic and key; never throws. The same message may be offered any number of
    * times: recipients know it by its id.

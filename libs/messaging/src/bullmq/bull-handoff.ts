@@ -1,0 +1,133 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { messageOf, RetryableError } from '#libs/contracts';
+import type { Channels } from '../channels.js';
+import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
+import { reconnect } from '../redis.js';
+
+/** What a job holds: the same headers and the same bytes as a Kafka message. */
+export interface HandoffJob {
+  key: string;
+  headers: Record<string, string>;
+  /** Base64. */
+  value: string;
+}
+
+const DEADLINE_MS = 2000;
+/** Also the time after which a message whose job may be lost is looked up. */
+const HOLD_MS = 4000;
+
+/** Ended jobs stay long enough to be found done; then the inbox of the recipient knows them. */
+const JOB_OPTIONS = {
+  attempts: 1,
+  removeOnComplete: { age: 3600, count: 10_000 },
+  removeOnFail: { age: 3600, count: 10_000 },
+} as const;
+
+/** Where the recipients' transport tells that a message of `service` is done. Who can write to Redis is trusted, as with the queues. */
+export const deliveredChannel = (service: string): string => `baton:handoff:delivered:${service}`;
+
+/**
+ * BullMQ as the hand-off, where no Kafka is configured: a queue per topic, the job's id is the message's. Redis may lose everything at
+ * any moment, so a message stays in the outbox until its job was seen done, and is added again when its job is gone. Therefore the
+ * next message of a key waits until then: whatever is lost, the order stays.
+ */
+export class BullHandoff implements Handoff {
+  readonly holdMs = HOLD_MS;
+  readonly oneAtATime = true;
+  private readonly redis: Redis;
+  private readonly queues = new Map<string, Queue>();
+  private stopListening?: Promise<() => void>;
+
+  constructor(
+    url: string,
+    private readonly service: string,
+    private readonly channels: Channels,
+  ) {
+    this.redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: reconnect });
+    this.redis.on('error', () => undefined);
+  }
+
+  async prepare(): Promise<void> {
+    // A queue is there as soon as something is in it.
+  }
+
+  async check(): Promise<void> {
+    if (this.redis.status !== 'ready') throw new Error('Redis is away');
+  }
+
+  onDelivered(listener: (id: string) => void): void {
+    this.stopListening = this.channels.subscribe(deliveredChannel(this.service), listener);
+  }
+
+  async publish(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
+    try {
+      await this.check();
+      return await bounded(this.offer(messages));
+    } catch (error) {
+      const reason = new RetryableError('handoff-unavailable', `BullMQ: ${messageOf(error)}`, {
+        cause: error,
+      });
+      return messages.map(() => reason);
+    }
+  }
+
+  async close(): Promise<void> {
+    (await this.stopListening)?.();
+    this.redis.disconnect();
+    await Promise.all([...this.queues.values()].map((queue) => queue.close().catch(() => undefined)));
+  }
+
+  private async offer(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
+    const done = await this.isIn('completed', messages);
+    const failed = await this.isIn('failed', messages);
+    // A job fails only when its worker died over and over; a new one with the same id is refused while it is there.
+    await Promise.all(
+      messages.filter((_, i) => failed[i]).map(({ topic, id }) => this.queue(topic).remove(id)),
+    );
+    for (const topic of new Set(messages.map((message) => message.topic))) {
+      const batch = messages.filter((message, i) => message.topic === topic && !done[i]);
+      if (batch.length > 0) await this.queue(topic).addBulk(batch.map(jobOf));
+    }
+    return messages.map((_, i) => (done[i] ? 'delivered' : 'under-way'));
+  }
+
+  private async isIn(set: 'completed' | 'failed', messages: readonly OutgoingMessage[]): Promise<boolean[]> {
+    const pipeline = this.redis.pipeline();
+    for (const { topic, id } of messages) pipeline.zscore(this.queue(topic).toKey(set), id);
+    const answers = (await pipeline.exec()) ?? [];
+    return answers.map(([error, score]) => {
+      if (error) throw error;
+      return score !== null;
+    });
+  }
+
+  private queue(topic: string): Queue {
+    let queue = this.queues.get(topic);
+    if (!queue) {
+      queue = new Queue(topic, { connection: this.redis });
+      queue.on('error', () => undefined);
+      this.queues.set(topic, queue);
+    }
+    return queue;
+  }
+}
+
+function jobOf({ id, key, headers, value }: OutgoingMessage) {
+  const data: HandoffJob = { key, headers, value: value.toString('base64') };
+  return { name: headers['ce_type'] ?? 'message', data, opts: { ...JOB_OPTIONS, jobId: id } };
+}
+
+/** BullMQ waits for a lost Redis: a timeout means "unknown", and the message is offered again. */
+async function bounded<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${DEADLINE_MS} ms`)), DEADLINE_MS);
+  });
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

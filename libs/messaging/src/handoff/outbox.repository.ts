@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto';
+import { Inject, Injectable } from '@nestjs/common';
+import type { MessageKind } from '#libs/contracts';
+import { Database, type Query } from '#libs/database';
+import type { MessageSubject, OutboxMessage } from './handoff.js';
+import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
+
+/** A row that this relay has for a while. */
+export interface HeldMessage extends Required<Omit<OutboxMessage, 'body'>> {
+  body: object;
+  createdAt: Date;
+}
+
+interface Row {
+  id: string;
+  destination: string;
+  key: string;
+  kind: MessageKind;
+  body: object;
+  tenant: string;
+  user_id: string | null;
+  subject_token: string | null;
+  scopes: string | null;
+  traceparent: string | null;
+  created_at: Date;
+}
+
+/** Table `<schema>.messages`: the rows of one service. */
+@Injectable()
+export class OutboxRepository {
+  private readonly table: string;
+  private readonly source: string;
+
+  constructor(
+    @Inject(Database) private readonly database: Database,
+    @Inject(HANDOFF_OPTIONS) { schema, service }: HandoffOptions,
+  ) {
+    this.table = `${schema}.messages`;
+    this.source = service;
+  }
+
+  /** Writes messages in the transaction of `query`, in their order. Call `MessageRelay.wake()` after the commit. */
+  async add(query: Query, messages: readonly OutboxMessage[]): Promise<void> {
+    const rows = messages.map(({ subject, ...message }, no) => ({
+      no,
+      ...message,
+      id: message.id ?? randomUUID(),
+      tenant: subject.tenant,
+      user_id: subject.userId,
+      subject_token: subject.token,
+      scopes: subject.scopes.join(' '),
+    }));
+    await query(
+      `insert into ${this.table} (id, source, destination, key, kind, body, tenant, user_id, subject_token, scopes, traceparent)
+       select m.id, $2, m.destination, m.key, m.kind, m.body, m.tenant, m.user_id, m.subject_token, m.scopes, m.traceparent
+       from json_to_recordset($1) as m(no int, id uuid, destination text, key text, kind text, body json, tenant text,
+            user_id text, subject_token text, scopes text, traceparent text)
+       order by m.no`,
+      [JSON.stringify(rows), this.source],
+    );
+  }
+
+  /**
+   * Takes up to `limit` messages for `holdMs` milliseconds, in the order of publishing; none that stands behind an earlier one of its
+   * destination and key which someone has or which has to wait. `oneAtATime`: none behind an earlier one at all.
+   */
+  take(limit: number, holdMs: number, oneAtATime: boolean): Promise<HeldMessage[]> {
+    return this.database.transaction(async (query) => {
+      // One relay at a time looks: otherwise two could each take a part of one key.
+      await query('select pg_advisory_xact_lock(hashtext($1))', [`relay:${this.table}:${this.source}`]);
+      const rows = await query<Row & { seq: string }>(
+        {
+          name: `outbox-take-${this.table}`,
+          text: `with next as (
+            select m.id from ${this.table} m
+            where m.source = $1 and m.due_at <= now() and not exists (
+              select 1 from ${this.table} e
+              where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq
+                and ($4 or e.due_at > now()))
+            order by m.seq limit $2)
+          update ${this.table} m set due_at = now() + $3 * interval '1 ms' from next where m.id = next.id
+          returning m.*`,
+        },
+        [this.source, limit, holdMs, oneAtATime],
+      );
+      return rows.toSorted((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1)).map((row) => this.held(row));
+    });
+  }
+
+  /** True when some message could be taken. */
+  async hasDue(): Promise<boolean> {
+    const rows = await this.database.query(
+      `select 1 from ${this.table} where source = $1 and due_at <= now() limit 1`,
+      [this.source],
+    );
+    return rows.length > 0;
+  }
+
+  /** Forgets what was delivered. */
+  async delete(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return;
+    await this.database.query(
+      { name: `outbox-delete-${this.table}`, text: `delete from ${this.table} where id = any($1::uuid[])` },
+      [ids],
+    );
+  }
+
+  /** Gives messages back; they are due again after `pauseMs` milliseconds. */
+  async release(ids: readonly string[], pauseMs: number): Promise<void> {
+    if (ids.length === 0) return;
+    await this.database.query(
+      `update ${this.table} set due_at = now() + $2 * interval '1 ms' where id = any($1::uuid[])`,
+      [ids, pauseMs],
+    );
+  }
+
+  /** Puts another message in the place of one that can never be sent. */
+  async replace(
+    id: string,
+    { destination, key, kind, body }: Omit<OutboxMessage, 'subject' | 'traceparent'>,
+  ) {
+    await this.database.query(
+      `with gone as (delete from ${this.table} where id = $1 returning *)
+       insert into ${this.table} (source, destination, key, kind, body, tenant, user_id, traceparent)
+       select source, $2, $3, $4, $5, tenant, user_id, traceparent from gone`,
+      [id, destination, key, kind, JSON.stringify(body)],
+    );
+  }
+
+  /** Seconds since the oldest message was written; 0 when there is none. */
+  async ageSeconds(): Promise<number> {
+    const [row] = await this.database.query<{ age: number | null }>(
+      `select extract(epoch from now() - created_at)::float8 as age from ${this.table} where source = $1 order by seq limit 1`,
+      [this.source],
+    );
+    return Math.max(0, row?.age ?? 0);
+  }
+
+  private held(row: Row): HeldMessage {
+    const subject: MessageSubject = {
+      tenant: row.tenant,
+      userId: row.user_id,
+      scopes: row.scopes?.split(' ').filter(Boolean) ?? [],
+      token: row.subject_token,
+    };
+    const { id, destination, key, kind, body, traceparent, created_at: createdAt } = row;
+    return { id, destination, key, kind, body, subject, traceparent, createdAt };
+  }
+}

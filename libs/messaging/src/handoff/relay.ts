@@ -1,0 +1,206 @@
+import {
+  Inject,
+  Injectable,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { Tokens } from '#libs/auth';
+import { failpoint, LOGGER } from '#libs/chassis';
+import {
+  DEAD_LETTERS_TOPIC,
+  messageOf,
+  recipientOf,
+  RetryableError,
+  TerminalError,
+  type BatonError,
+} from '#libs/contracts';
+import { Batcher } from '#libs/database';
+import type { Logger } from '#libs/telemetry';
+import { MessageCodec } from '../avro/codec.js';
+import { envelopeHeaders } from './envelope.js';
+import { HANDOFF, type Handoff, type OutgoingMessage } from './handoff.js';
+import { HandoffMetrics } from './metrics.js';
+import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
+import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
+import { unsendable } from './dead-letter.js';
+
+const BATCH = 200;
+/** Without `wake()`: what another instance left behind waits so long at most. */
+const POLL_MS = 1000;
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 5000;
+
+const keyOf = ({ destination, key }: HeldMessage): string => JSON.stringify([destination, key]);
+
+/**
+ * Publishes the outbox, for ever: nothing else publishes. At least once, and in the order of the outbox per destination and key, however many
+ * instances run.
+ */
+@Injectable()
+export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly deliveries: Batcher<string, undefined>;
+  private working: Promise<void> = Promise.resolve();
+  private stopped = false;
+  private woken = false;
+  private failures = 0;
+  private interrupt: () => void = () => undefined;
+
+  constructor(
+    @Inject(OutboxRepository) private readonly outbox: OutboxRepository,
+    @Inject(HANDOFF) private readonly handoff: Handoff,
+    @Inject(MessageCodec) private readonly codec: MessageCodec,
+    @Inject(Tokens) private readonly tokens: Tokens,
+    @Inject(HandoffMetrics) private readonly metrics: HandoffMetrics,
+    @Inject(HANDOFF_OPTIONS) private readonly options: HandoffOptions,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {
+    this.deliveries = new Batcher(async (ids) => {
+      await this.outbox.delete(ids);
+      return ids.map(() => undefined);
+    });
+  }
+
+  onApplicationBootstrap(): void {
+    this.handoff.onDelivered?.((id) => {
+      // Lost, the message is offered once more, and found to be delivered.
+      this.deliveries.add(id).then(
+        () => this.wake(),
+        () => undefined,
+      );
+    });
+    this.working = this.run();
+  }
+
+  /** Says that something was committed to the outbox; cheap, never throws. */
+  wake(): void {
+    this.woken = true;
+    this.interrupt();
+  }
+
+  /** The batch in hand is finished; the rest waits in the outbox. */
+  async beforeApplicationShutdown(): Promise<void> {
+    this.stopped = true;
+    this.interrupt();
+    await this.working;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopped) {
+      const woken = this.woken;
+      this.woken = false;
+      try {
+        if (!woken && !(await this.outbox.hasDue())) await this.idle(POLL_MS);
+        else if ((await this.relay()) < BATCH) await this.idle(POLL_MS);
+      } catch (error) {
+        this.logger.warn({ err: messageOf(error) }, 'outbox not relayed');
+        await this.idle(POLL_MS);
+      }
+    }
+  }
+
+  private idle(ms: number): Promise<void> {
+    if (this.woken || this.stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.interrupt = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** One batch; returns how many messages were taken. */
+  async relay(): Promise<number> {
+    const { holdMs, oneAtATime } = this.handoff;
+    const held = await this.outbox.take(BATCH, holdMs, oneAtATime);
+    if (held.length === 0) return 0;
+    await failpoint('outbox.after-take');
+    const prepared = await Promise.all(held.map((message) => this.prepare(message)));
+    const ready: Array<{ message: HeldMessage; outgoing: OutgoingMessage }> = [];
+    const waiting: HeldMessage[] = [];
+    const blocked = new Set<string>();
+    for (const [i, message] of held.entries()) {
+      const outgoing = prepared[i]!;
+      if (outgoing instanceof TerminalError) await this.bury(message, outgoing);
+      else if (outgoing instanceof RetryableError || blocked.has(keyOf(message))) {
+        blocked.add(keyOf(message));
+        waiting.push(message);
+      } else ready.push({ message, outgoing: outgoing as OutgoingMessage });
+    }
+    const cause = prepared.find((one) => one instanceof RetryableError);
+    waiting.push(...(await this.publish(ready)));
+    await this.putOff(waiting, cause);
+    return held.length;
+  }
+
+  /** Returns those that were not delivered. */
+  private async publish(ready: Array<{ message: HeldMessage; outgoing: OutgoingMessage }>) {
+    if (ready.length === 0) return [];
+    const outcomes = await this.handoff.publish(ready.map(({ outgoing }) => outgoing));
+    await failpoint('outbox.after-publish');
+    const failed: HeldMessage[] = [];
+    const delivered: string[] = [];
+    for (const [i, { message }] of ready.entries()) {
+      const outcome = outcomes[i]!;
+      if (outcome === 'delivered') {
+        delivered.push(message.id);
+        this.metrics.published(message.kind, 'delivered');
+      } else if (outcome !== 'under-way') {
+        failed.push(message);
+        this.metrics.published(message.kind, 'failed');
+      }
+    }
+    const error = outcomes.find((outcome) => outcome instanceof Error);
+    if (error) this.logger.warn({ messages: failed.length, err: messageOf(error) }, 'not published');
+    await this.outbox.delete(delivered);
+    return failed;
+  }
+
+  private async putOff(waiting: HeldMessage[], cause: unknown): Promise<void> {
+    if (waiting.length === 0) {
+      this.failures = 0;
+      return;
+    }
+    const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(this.failures, 10), LONGEST_PAUSE_MS);
+    this.failures += 1;
+    if (cause) this.logger.warn({ messages: waiting.length, err: messageOf(cause) }, 'not published yet');
+    await this.outbox.release(
+      waiting.map(({ id }) => id),
+      pause,
+    );
+  }
+
+  private async prepare(message: HeldMessage): Promise<OutgoingMessage | BatonError> {
+    const { id, destination: topic, key, kind, body, traceparent, createdAt, subject } = message;
+    try {
+      const { value, headers } = this.codec.encode(kind, body);
+      const recipient = recipientOf(topic, body);
+      const about = (body as { task_id?: string | null }).task_id ?? null;
+      Object.assign(
+        headers,
+        envelopeHeaders({ id, source: this.options.service, kind, traceparent, createdAt, subject: about }),
+      );
+      if (recipient !== null)
+        headers['authorization'] = await Promise.resolve(this.tokens.authorization(recipient, subject));
+      return { id, topic, key, headers, value };
+    } catch (error) {
+      if (error instanceof RetryableError || error instanceof TerminalError) return error;
+      return new TerminalError('unsendable', messageOf(error), { cause: error });
+    }
+  }
+
+  /** What can never be sent becomes a dead letter; one that is a dead letter already stays, and is tried again. */
+  private async bury(message: HeldMessage, cause: TerminalError): Promise<void> {
+    this.metrics.published(message.kind, 'poison');
+    const fields = { message_id: message.id, kind: message.kind, code: cause.code, err: cause.message };
+    this.logger.error(fields, 'message cannot be sent');
+    if (message.kind === 'DeadLetterEvent') return;
+    await this.outbox.replace(message.id, {
+      destination: DEAD_LETTERS_TOPIC,
+      key: message.key,
+      kind: 'DeadLetterEvent',
+      body: unsendable(message, cause, this.options.service),
+    });
+    this.woken = true;
+  }
+}
