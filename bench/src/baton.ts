@@ -63,7 +63,12 @@ function taskOf(prompt: string, { tenant, userId, scopes, token }: Subject): Age
     // Beyond what a door lets in: the longest measured task has 33 model calls.
     maxSteps: 40,
     tokenBudget: 10_000_000,
+    id: null,
     idempotencyKey: null,
+    timeoutMs: null,
+    replyTo: null,
+    streamSteps: false,
+    retryCount: 0,
     traceparent: null,
   };
 }

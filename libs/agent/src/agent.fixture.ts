@@ -9,7 +9,8 @@ import { call, reply } from './loop/journal.fixture.js';
 import { DispatchRepository } from './store/dispatch.repository.js';
 import { MIGRATIONS } from './store/migrations.js';
 import { RunRepository, type Finish } from './store/run.repository.js';
-import { TaskRepository, type NewTask } from './store/task.repository.js';
+import type { NewTask } from './store/acceptances.js';
+import { TaskRepository } from './store/task.repository.js';
 
 export const AGENT_ID = 'agent-x';
 /** Longer than any test: leases run out when a test says so. */
@@ -107,7 +108,8 @@ export function newTask(more: Partial<NewTask> = {}): NewTask {
   return {
     ...SCOPE,
     id,
-    sessionId: more.sessionId ?? id,
+    ownId: more.id !== undefined,
+    sessionId: more.sessionId ?? more.id ?? id,
     ownSession: more.sessionId === undefined,
     scopes: ['tasks:write'],
     subjectToken: null,
@@ -119,6 +121,9 @@ export function newTask(more: Partial<NewTask> = {}): NewTask {
     requestHash: 'hash',
     traceparent: null,
     timeoutMs: 60_000,
+    replyTo: null,
+    streamSteps: false,
+    retryCount: 0,
     ...more,
   };
 }

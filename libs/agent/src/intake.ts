@@ -5,12 +5,13 @@ import { failpoint, Readiness } from '#libs/chassis';
 import { Backlog } from './backlog.js';
 import { AGENT, type Agent } from './agent.js';
 import { Dispatcher } from './dispatcher.js';
+import type { Accepted, InboxEntry, NewTask } from './store/acceptances.js';
 import { TaskRepository } from './store/task.repository.js';
 
 export interface Acceptance {
   taskId: string;
   status: TaskStatus;
-  /** False when the idempotency key named a task that was there before. */
+  /** False when the id or the idempotency key named a task that was there before. */
   created: boolean;
 }
 
@@ -31,17 +32,32 @@ export class Intake {
    * When it resolves the task is committed and will be finished.
    * @throws RetryableError `draining` (503), `backlog-full` (429), `database-unavailable` (503)
    * @throws TerminalError `idempotency-key-in-flight` (409): the same key is being accepted right now;
-   *   `idempotency-key-reused` (422): the key belongs to another request
+   *   `idempotency-key-reused` (422): the key or id belongs to another request; `task-id-taken` (409): the id belongs to another tenant
    */
   async accept(task: AgentTask): Promise<Acceptance> {
-    if (this.readiness.isDraining)
-      throw new RetryableError('draining', 'This instance is stopping', { retryAfterMs: 1000 });
-    return task.idempotencyKey === null
-      ? this.commit(task)
-      : this.commitOnce(task, JSON.stringify([task.tenant, task.idempotencyKey]));
+    this.assertOpen();
+    const accepted =
+      task.idempotencyKey === null
+        ? await this.commit(task)
+        : await this.commitOnce(task, JSON.stringify([task.tenant, task.idempotencyKey]));
+    return accepted!;
   }
 
-  private async commitOnce(task: AgentTask, key: string): Promise<Acceptance> {
+  /**
+   * The same for a task that came in a message: task and inbox row are one commit (P8). Null: the message was seen before, and there is no
+   * task of it any more.
+   */
+  async acceptMessage(task: AgentTask & { id: string }, message: InboxEntry): Promise<Acceptance | null> {
+    this.assertOpen();
+    return this.commit(task, message);
+  }
+
+  private assertOpen(): void {
+    if (this.readiness.isDraining)
+      throw new RetryableError('draining', 'This instance is stopping', { retryAfterMs: 1000 });
+  }
+
+  private async commitOnce(task: AgentTask, key: string): Promise<Acceptance | null> {
     if (this.keysInFlight.has(key))
       throw new TerminalError(
         'idempotency-key-in-flight',
@@ -59,48 +75,64 @@ export class Intake {
     }
   }
 
-  /** A key that has its task already costs nothing new: it is let in whatever waits. */
-  private async admit({ tenant, idempotencyKey }: AgentTask): Promise<void> {
+  /** What has its task already costs nothing new: it is let in whatever waits. */
+  private async admit({ tenant, id, idempotencyKey }: AgentTask): Promise<void> {
     try {
       await this.backlog.admit(tenant);
     } catch (refusal) {
-      if (idempotencyKey === null || !(await this.tasks.hasKey(tenant, idempotencyKey))) throw refusal;
+      if (!(await this.tasks.isKnown(tenant, id, idempotencyKey))) throw refusal;
     }
   }
 
-  private async commit(task: AgentTask): Promise<Acceptance> {
+  private async commit(task: AgentTask, message?: InboxEntry): Promise<Acceptance | null> {
     await this.admit(task);
-    const id = randomUUID();
-    await failpoint('intake.before-commit');
-    const requestHash = hashOf(task);
-    const accepted = await this.tasks.accept({
+    const agentId = this.agent.definition.id;
+    const id = task.id ?? randomUUID();
+    const sessionId = task.sessionId ?? id;
+    const longest = this.agent.config.TASK_TIMEOUT_MS;
+    const requestHash = `${agentId}:${hashOf(task)}`;
+    const fresh: NewTask = {
       ...task,
       id,
-      agentId: this.agent.definition.id,
-      sessionId: task.sessionId ?? id,
+      ownId: task.id !== null,
+      agentId,
+      sessionId,
       ownSession: task.sessionId === null,
-      requestHash: `${this.agent.definition.id}:${requestHash}`,
-      timeoutMs: this.agent.config.TASK_TIMEOUT_MS,
-    });
+      requestHash,
+      timeoutMs: Math.min(task.timeoutMs ?? longest, longest),
+    };
+    await failpoint('intake.before-commit');
+    const accepted = await (message ? this.tasks.acceptMessage(fresh, message) : this.tasks.accept(fresh));
     await failpoint('intake.after-commit');
+    if (!accepted) return null;
     if (accepted.created) {
       this.backlog.accepted(task.tenant);
       this.dispatcher.begin({ taskId: id, dispatchNo: 1 });
-    } else if (accepted.requestHash !== `${this.agent.definition.id}:${requestHash}`) {
-      throw new TerminalError(
-        'idempotency-key-reused',
-        'This Idempotency-Key was used with another request',
-        { status: 422 },
-      );
-    }
+    } else assertSame(accepted, { ...task, requestHash });
     return { taskId: accepted.id, status: accepted.status, created: accepted.created };
   }
 }
 
-/** Everything that makes two requests the same, and nothing else (not the trace). */
-function hashOf({ userId, sessionId, prompt, metadata, maxSteps, tokenBudget }: AgentTask): string {
+/** @throws TerminalError when the task that has the id or the key was asked for in other words, or by somebody else */
+function assertSame(
+  accepted: Accepted,
+  { id, tenant, requestHash }: AgentTask & { requestHash: string },
+): void {
+  if (accepted.tenant !== tenant)
+    throw new TerminalError('task-id-taken', 'This task id is taken; choose another', { status: 409 });
+  if (accepted.requestHash === requestHash && (id === null || id === accepted.id)) return;
+  const what = id === null ? 'Idempotency-Key' : 'task id';
+  throw new TerminalError('idempotency-key-reused', `This ${what} was used with another request`, {
+    status: 422,
+  });
+}
+
+/** Everything that makes two requests the same, and nothing else: not the trace, not the time that is left. */
+function hashOf(task: AgentTask): string {
+  const { userId, sessionId, prompt, metadata, maxSteps, tokenBudget, replyTo, streamSteps } = task;
   const sorted = Object.entries(metadata).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const reply = replyTo === null ? [] : [replyTo, streamSteps];
   return createHash('sha256')
-    .update(JSON.stringify([userId, sessionId, prompt, sorted, maxSteps, tokenBudget]))
+    .update(JSON.stringify([userId, sessionId, prompt, sorted, maxSteps, tokenBudget, ...reply]))
     .digest('base64url');
 }

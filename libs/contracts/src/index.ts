@@ -4,5 +4,6 @@ export * from './messages.js';
 export * from './ports.js';
 export * from './problem.js';
 export * from './task.js';
+export * from './task.dto.js';
 export * from './tool.js';
 export * from './openapi.js';

@@ -37,6 +37,8 @@ export function taskNotFound(): TerminalError {
 
 /** What every door turns a request into. Tenant and user come from the caller's token alone. */
 export interface AgentTask {
+  /** UUID that the caller gives its task: sent again, it is the same task. Null: the agent makes one. */
+  id: string | null;
   tenant: string;
   userId: string | null;
   scopes: readonly string[];
@@ -48,6 +50,14 @@ export interface AgentTask {
   maxSteps: number;
   tokenBudget: number;
   idempotencyKey: string | null;
+  /** Milliseconds from the acceptance in which the task has to end, at most the agent's `TASK_TIMEOUT_MS`; null: just that. */
+  timeoutMs: number | null;
+  /** Caller whose topic `agent.results.<caller>` gets the result; null: nobody. */
+  replyTo: string | null;
+  /** Each step goes to `replyTo`, too. */
+  streamSteps: boolean;
+  /** How often the task was sent again after it had failed. */
+  retryCount: number;
   traceparent: string | null;
 }
 

@@ -24,7 +24,9 @@ import type { Response } from 'express';
 import {
   isTerminal,
   parseTaskId,
+  ListTasksDto,
   PROBLEM_CONTENT,
+  SubmitTaskDto,
   SUBMITTED_SCHEMA,
   TASK_LIMITS,
   TASK_PAGE_SCHEMA,
@@ -44,8 +46,8 @@ import { shortName } from '../definition.js';
 import { TaskFeed } from '../feed.js';
 import { Intake } from '../intake.js';
 import { TaskRepository, type Scope } from '../store/task.repository.js';
+import { agentTaskOf } from './agent-task.js';
 import { sendEvents } from './events.js';
-import { ListTasksDto, SubmitTaskDto } from './task.dto.js';
 
 /** `POST /run` answers with the result if the task ends within this time. */
 const RUN_WAIT_MS = 30_000;
@@ -93,6 +95,11 @@ export class TaskController {
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
+  @ApiHeader({
+    name: 'X-Deadline-Ms',
+    required: false,
+    description: 'Milliseconds in which the task has to end',
+  })
   async run(
     @Body() body: SubmitTaskDto,
     @Headers() headers: Record<string, string | undefined>,
@@ -112,6 +119,11 @@ export class TaskController {
   @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
+  @ApiHeader({
+    name: 'X-Deadline-Ms',
+    required: false,
+    description: 'Milliseconds in which the task has to end',
+  })
   async submit(
     @Body() body: SubmitTaskDto,
     @Headers() headers: Record<string, string | undefined>,
@@ -192,30 +204,14 @@ export class TaskController {
   private toTask(
     body: SubmitTaskDto,
     headers: Record<string, string | undefined>,
-    { tenant, userId, scopes, token }: Principal,
+    caller: Principal,
   ): AgentTask {
-    const { limits } = this.agent.definition;
-    return {
-      tenant,
-      userId,
-      scopes,
-      subjectToken: token,
-      sessionId: body.session_id ?? null,
-      prompt: body.prompt.toWellFormed(),
-      metadata: wellFormed(body.metadata ?? {}),
-      maxSteps: body.max_steps ?? limits.maxSteps,
-      tokenBudget: body.token_budget ?? limits.tokenBudget,
+    return agentTaskOf(body, caller, this.agent.definition, {
       idempotencyKey: idempotencyKeyOf(headers['idempotency-key']),
+      timeoutMs: deadlineOf(headers['x-deadline-ms']),
       traceparent: headers['traceparent'] ?? null,
-    };
+    });
   }
-}
-
-/** Postgres stores no halves of surrogate pairs. */
-function wellFormed(metadata: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(metadata).map(([key, value]) => [key.toWellFormed(), value.toWellFormed()]),
-  );
 }
 
 function idempotencyKeyOf(header: string | undefined): string | null {
@@ -223,4 +219,15 @@ function idempotencyKeyOf(header: string | undefined): string | null {
   if (header.length <= TASK_LIMITS.idempotencyKeyChars && /^[\x21-\x7e]+$/.test(header)) return header;
   const message = `Idempotency-Key must be 1 to ${TASK_LIMITS.idempotencyKeyChars} visible ASCII characters`;
   throw validationError([{ field: 'Idempotency-Key', message }]);
+}
+
+const MAX_DEADLINE_MS = 86_400_000;
+
+/** Milliseconds from now in which the caller wants the task to end. */
+function deadlineOf(header: string | undefined): number | null {
+  if (header === undefined) return null;
+  const ms = /^\d{1,8}$/.test(header) ? Number(header) : 0;
+  if (ms >= 1 && ms <= MAX_DEADLINE_MS) return ms;
+  const message = `X-Deadline-Ms must be a whole number from 1 to ${MAX_DEADLINE_MS}`;
+  throw validationError([{ field: 'X-Deadline-Ms', message }]);
 }

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { handoffTables } from '#libs/messaging';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
 
 export class DurableCore1763900000000 implements MigrationInterface {
@@ -73,4 +74,25 @@ export class DurableCore1763900000000 implements MigrationInterface {
   }
 }
 
-export const MIGRATIONS = [DurableCore1763900000000, SubjectTokens1764000000000];
+export class HandOffs1764100000000 implements MigrationInterface {
+  name = 'HandOffs1764100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      alter table agents.tasks
+        add column reply_to text,
+        add column stream_steps boolean not null default false,
+        add column retry_count int not null default 0;
+      ${handoffTables('agents')}
+    `);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      drop table agents.inbox, agents.messages;
+      alter table agents.tasks drop column reply_to, drop column stream_steps, drop column retry_count;
+    `);
+  }
+}
+
+export const MIGRATIONS = [DurableCore1763900000000, SubjectTokens1764000000000, HandOffs1764100000000];

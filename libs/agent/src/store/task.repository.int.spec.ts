@@ -37,6 +37,7 @@ describe('an acceptance', () => {
     const task = newTask();
     expect(await here.tasks.accept(task)).toEqual({
       id: task.id,
+      tenant: 'acme',
       requestHash: 'hash',
       status: 'pending',
       created: true,
@@ -67,6 +68,7 @@ describe('an acceptance', () => {
     expect(await elsewhere.tasks.accept(newTask({ idempotencyKey: 'known', requestHash: 'second' }))).toEqual(
       {
         id: first.id,
+        tenant: 'acme',
         requestHash: 'first',
         status: 'completed',
         created: false,

@@ -1,25 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { taskNotFound, type AgentTask, type TaskStatus, type TaskView } from '#libs/contracts';
+import { taskNotFound, type TaskStatus, type TaskView } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
-
-/** A task as its acceptance writes it. */
-export interface NewTask extends Omit<AgentTask, 'sessionId'> {
-  id: string;
-  agentId: string;
-  sessionId: string;
-  /** True when the session is this task's alone. */
-  ownSession: boolean;
-  requestHash: string;
-  timeoutMs: number;
-}
-
-/** What became of an acceptance: a new task, or the one that already has the idempotency key. */
-export interface Accepted {
-  id: string;
-  requestHash: string;
-  status: TaskStatus;
-  created: boolean;
-}
+import { Acceptances, type Accepted, type InboxEntry, type NewTask } from './acceptances.js';
 
 /** Whose tasks a caller may see: its tenant's, and of these one user's unless that is null. */
 export interface Scope {
@@ -56,105 +38,41 @@ interface ViewRow {
   now: Date;
 }
 
-/** Milliseconds after which the relay takes an acceptance that the queue was not told of. */
-const RELAY_AFTER_MS = 1000;
-
-// The acceptances of one session wait for each other's commit: what has a higher `accepted_no` sees all that have a lower one.
-const ACCEPT = {
-  name: 'tasks-accept',
-  text: `
-    with ordered as materialized (
-      select pg_advisory_xact_lock(session) from (
-        select distinct hashtextextended(i."agentId" || ' ' || i.tenant || ' ' || i."sessionId", 0) as session
-        from json_to_recordset($1) as i("agentId" text, tenant text, "sessionId" text, "ownSession" boolean)
-        where not i."ownSession" order by session) s
-    ), added as (
-      insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
-                                max_steps, token_budget, traceparent, scopes, subject_token, deadline)
-      select i.id, i."agentId", i.tenant, i."userId", i."sessionId", i."idempotencyKey", i."requestHash", i.prompt, i.metadata,
-             i."maxSteps", i."tokenBudget", i.traceparent, i.scopes, i."subjectToken", now() + i."timeoutMs" * interval '1 ms'
-      from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "idempotencyKey" text,
-             "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, scopes text, "subjectToken" text,
-             "timeoutMs" int)
-      where (select count(*) from ordered) >= 0
-      on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
-      returning id, agent_id
-    ), told as (
-      insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
-      select id, 1, agent_id, now() + interval '${RELAY_AFTER_MS} ms' from added
-    )
-    select id from added`,
-};
-
 const VIEW_COLUMNS = `id, accepted_no, agent_id, session_id, status, output, error, error_detail, steps_used, tokens_used,
   tool_calls, duration_ms, cancel_requested, created_at, started_at, finished_at, now()`;
 
 /** Table `agents.tasks` as the doors see it. */
 @Injectable()
 export class TaskRepository {
-  private readonly acceptances: Batcher<NewTask, Accepted | Error>;
+  private readonly acceptances: Acceptances;
   private readonly endings: Batcher<string, boolean>;
 
   constructor(@Inject(Database) private readonly database: Database) {
-    this.acceptances = new Batcher((tasks) => this.acceptAll(tasks));
+    this.acceptances = new Acceptances(database);
     this.endings = new Batcher(async (ids) => {
       const ended = new Set(await this.ended(ids));
       return ids.map((id) => ended.has(id));
     });
   }
 
-  /** Task and outbox row in one commit; with a known idempotency key the task that has it. */
+  /** Task, outbox row and what comes with them in one commit; with a known id or idempotency key the task that has it. */
   async accept(task: NewTask): Promise<Accepted> {
-    const accepted = await this.acceptances.add(task);
-    if (accepted instanceof Error) throw accepted;
-    return accepted;
+    return (await this.acceptances.add(task))!;
   }
 
-  async hasKey(tenant: string, idempotencyKey: string): Promise<boolean> {
+  /** The same, with the inbox row of `message`. Null: the message was seen before, and there is no task of it (any more). */
+  acceptMessage(task: NewTask, message: InboxEntry): Promise<Accepted | null> {
+    return this.acceptances.add({ ...task, message });
+  }
+
+  /** Whether the tenant already has a task of this id or idempotency key. */
+  async isKnown(tenant: string, id: string | null, idempotencyKey: string | null): Promise<boolean> {
+    if (id === null && idempotencyKey === null) return false;
     const rows = await this.database.query(
-      'select 1 from agents.tasks where tenant = $1 and idempotency_key = $2',
-      [tenant, idempotencyKey],
+      'select 1 from agents.tasks where tenant = $1 and (id = $2 or idempotency_key = $3) limit 1',
+      [tenant, id, idempotencyKey],
     );
     return rows.length > 0;
-  }
-
-  /** What is committed stays accepted, whatever becomes of the look for the others. */
-  private async acceptAll(tasks: NewTask[]): Promise<Array<Accepted | Error>> {
-    const added = new Set(
-      (await this.database.query<{ id: string }>(ACCEPT, [JSON.stringify(tasks.map(columnsOf))])).map(
-        (row) => row.id,
-      ),
-    );
-    const others = tasks.filter((task) => !added.has(task.id));
-    const known =
-      others.length > 0 ? await this.findByKeys(others).catch((error: Error) => error) : new Map();
-    return tasks.map((task) => {
-      if (added.has(task.id))
-        return { id: task.id, requestHash: task.requestHash, status: 'pending', created: true };
-      if (known instanceof Error) return known;
-      const existing = known.get(keyOf(task.tenant, task.idempotencyKey!)) as Accepted | undefined;
-      return existing ?? new Error('an acceptance conflicted with no task');
-    });
-  }
-
-  private async findByKeys(tasks: NewTask[]): Promise<Map<string, Accepted>> {
-    const rows = await this.database.query<{
-      id: string;
-      tenant: string;
-      idempotency_key: string;
-      request_hash: string;
-      status: TaskStatus;
-    }>(
-      `select t.id, t.tenant, t.idempotency_key, t.request_hash, t.status
-       from agents.tasks t join unnest($1::text[], $2::text[]) as k(tenant, key) on t.tenant = k.tenant and t.idempotency_key = k.key`,
-      [tasks.map((task) => task.tenant), tasks.map((task) => task.idempotencyKey)],
-    );
-    return new Map(
-      rows.map((row) => [
-        keyOf(row.tenant, row.idempotency_key),
-        { id: row.id, requestHash: row.request_hash, status: row.status, created: false },
-      ]),
-    );
   }
 
   /** @throws TerminalError `task-not-found` (404) */
@@ -247,10 +165,6 @@ export class TaskRepository {
     return rows.length;
   }
 }
-
-const columnsOf = (task: NewTask) => ({ ...task, scopes: task.scopes.join(' ') });
-
-const keyOf = (tenant: string, key: string): string => JSON.stringify([tenant, key]);
 
 const inScope = (first: number): string =>
   `agent_id = $${first} and tenant = $${first + 1} and ($${first + 2}::text is null or user_id = $${first + 2})`;

@@ -13,7 +13,7 @@ import {
   ValidatorConstraint,
   type ValidatorConstraintInterface,
 } from 'class-validator';
-import { SESSION_ID, TASK_LIMITS, TASK_STATUSES, type TaskStatus } from '#libs/contracts';
+import { SESSION_ID, TASK_LIMITS, TASK_STATUSES, type TaskStatus } from './task.js';
 
 const { maxSteps, tokenBudget } = TASK_LIMITS;
 
@@ -45,7 +45,7 @@ class IsMetadata implements ValidatorConstraintInterface {
   }
 }
 
-/** Body of `POST /run` and `POST /tasks`. */
+/** A task as a client asks for it: the body of `POST /run` and `POST /tasks`; other doors bring their requests into this form. */
 export class SubmitTaskDto {
   @ApiProperty({
     maxLength: TASK_LIMITS.promptChars,
@@ -84,7 +84,7 @@ export class SubmitTaskDto {
   token_budget?: number;
 }
 
-/** Query of `GET /tasks`. */
+/** Which tasks to list: the query of `GET /tasks`. */
 export class ListTasksDto {
   @ApiPropertyOptional({ enum: TASK_STATUSES })
   @IsOptional()
