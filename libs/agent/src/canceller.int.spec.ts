@@ -10,6 +10,8 @@ import {
   type Process,
   type Store,
 } from './agent.fixture.js';
+import type { Agent } from './agent.js';
+import { Announcements } from './handoff/announcements.js';
 import { Canceller } from './canceller.js';
 
 jest.setTimeout(60_000);
@@ -30,6 +32,10 @@ const cancellerOf = ({ tasks, runs, feed, channels }: Process) => {
     tasks,
     runs,
     feed,
+    announcements: new Announcements({
+      definition: { id: AGENT_ID },
+      config: { KAFKA_BROKERS: '' },
+    } as Agent),
     channels,
     dispatcher: { begin: (dispatch: Dispatch) => void told.push(dispatch) },
     leases: {

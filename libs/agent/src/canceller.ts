@@ -4,6 +4,7 @@ import { Channels } from '#libs/messaging';
 import { AGENT, type Agent } from './agent.js';
 import { Dispatcher } from './dispatcher.js';
 import { TaskFeed } from './feed.js';
+import { Announcements } from './handoff/announcements.js';
 import { Leases } from './lease.js';
 import { bestOutput } from './loop/next.js';
 import { replay } from './loop/state.js';
@@ -29,6 +30,7 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
     @Inject(TaskRepository) private readonly tasks: TaskRepository,
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(TaskFeed) private readonly feed: TaskFeed,
+    @Inject(Announcements) private readonly announcements: Announcements,
     @Inject(Channels) private readonly channels: Channels,
     @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
     @Inject(Leases) private readonly leases: Leases,
@@ -83,10 +85,12 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
     } as const;
     const body = finishEntry(taskId, state, ending, current.elapsedMs);
     const seq = state.seq + 1;
+    const finish = [{ seq, body }];
     const written = await this.runs.finishUnheld({
       taskId,
       epoch: current.epoch,
-      entries: [{ seq, body }],
+      entries: finish,
+      messages: this.announcements.ended(current, state, finish, body, false),
       ...resultColumns(body),
     });
     if (written.fenced) return false;

@@ -1,12 +1,14 @@
 import { AUTH_CONFIG } from '#libs/auth';
 import { bounded, loadConfig, str, url, type Env } from '#libs/chassis';
 import { LLM_CONFIG } from '#libs/llm';
+import { HANDOFF_CONFIG } from '#libs/messaging';
 
 /** What an agent service reads from its environment, besides the chassis' and the model's variables. */
 export function agentConfig(env: Env) {
   return loadConfig(env, {
     ...LLM_CONFIG,
     ...AUTH_CONFIG,
+    ...HANDOFF_CONFIG,
     DATABASE_URL: str({ desc: 'Postgres of the schema `agents`' }),
     DATABASE_POOL: bounded(2, 100)({ default: 8, desc: 'Connections to Postgres' }),
     REDIS_URL: str({ desc: 'Redis of the queue and the live events' }),

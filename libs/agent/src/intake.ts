@@ -5,6 +5,7 @@ import { failpoint, Readiness } from '#libs/chassis';
 import { Backlog } from './backlog.js';
 import { AGENT, type Agent } from './agent.js';
 import { Dispatcher } from './dispatcher.js';
+import { Announcements } from './handoff/announcements.js';
 import type { Accepted, InboxEntry, NewTask } from './store/acceptances.js';
 import { TaskRepository } from './store/task.repository.js';
 
@@ -26,6 +27,7 @@ export class Intake {
     @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
     @Inject(Backlog) private readonly backlog: Backlog,
     @Inject(Readiness) private readonly readiness: Readiness,
+    @Inject(Announcements) private readonly announcements: Announcements,
   ) {}
 
   /**
@@ -101,6 +103,7 @@ export class Intake {
       requestHash,
       timeoutMs: Math.min(task.timeoutMs ?? longest, longest),
     };
+    fresh.messages = this.announcements.accepted(fresh);
     await failpoint('intake.before-commit');
     const accepted = await (message ? this.tasks.acceptMessage(fresh, message) : this.tasks.accept(fresh));
     await failpoint('intake.after-commit');

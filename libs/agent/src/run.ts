@@ -16,6 +16,7 @@ import { AGENT, type Agent } from './agent.js';
 import { DeltaStream } from './delta-stream.js';
 import { Dispatcher } from './dispatcher.js';
 import { TaskFeed } from './feed.js';
+import { Announcements } from './handoff/announcements.js';
 import { Stopped, type Lease } from './lease.js';
 import { buildMessages, estimateTokens } from './loop/context.js';
 import { endingAfter, finishEntry, obstacleOf, resultColumns } from './loop/endings.js';
@@ -38,6 +39,7 @@ export class Runner {
     @Inject(ToolClient) private readonly tools: ToolClient,
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(TaskFeed) private readonly feed: TaskFeed,
+    @Inject(Announcements) private readonly announcements: Announcements,
     @Inject(Dispatcher) private readonly dispatcher: Dispatcher,
     @Inject(RunMetrics) private readonly metrics: RunMetrics,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -168,7 +170,8 @@ export class Runner {
     const { id: taskId, epoch } = lease.task;
     const seq = run.state.seq + 1;
     await failpoint('run.before-journal');
-    const written = await lease.persist(() => this.runs.append({ taskId, epoch, seq, body }));
+    const messages = this.announcements.appended(lease.task, run.state, { seq, body });
+    const written = await lease.persist(() => this.runs.append({ taskId, epoch, seq, body, messages }));
     if (written.fenced) return this.lost(lease);
     await failpoint('run.after-journal');
     run.state = apply(run.state, body);
@@ -183,9 +186,16 @@ export class Runner {
     const state = last.reduce(apply, run.state);
     const finish = finishEntry(taskId, state, ending, lease.elapsedMs());
     const entries = [...last, finish].map((body, i) => ({ seq: run.state.seq + 1 + i, body }));
+    const messages = this.announcements.ended(
+      lease.task,
+      run.state,
+      entries,
+      finish,
+      ending.retryable ?? false,
+    );
     await failpoint('run.before-finish');
     const written = await lease.persist(() =>
-      this.runs.finish({ taskId, epoch, entries, ...resultColumns(finish) }),
+      this.runs.finish({ taskId, epoch, entries, messages, ...resultColumns(finish) }),
     );
     if (written.fenced) return this.lost(lease);
     run.ended = true;

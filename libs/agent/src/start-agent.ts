@@ -14,6 +14,7 @@ import type { AgentDefinition } from './definition.js';
 import { Dispatcher, queueName, runQueueProvider } from './dispatcher.js';
 import { TaskController } from './doors/task.controller.js';
 import { TaskFeed } from './feed.js';
+import { Announcements } from './handoff/announcements.js';
 import { Intake } from './intake.js';
 import { Leases } from './lease.js';
 import { LocalRuns } from './local-runs.js';
@@ -76,6 +77,7 @@ function agentModule(agent: Agent): DynamicModule {
       LocalRuns,
       Dispatcher,
       TaskFeed,
+      Announcements,
       Backlog,
       Intake,
       Leases,

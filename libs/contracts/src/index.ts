@@ -3,6 +3,7 @@ export * from './journal.js';
 export * from './messages.js';
 export * from './ports.js';
 export * from './problem.js';
+export * from './step.js';
 export * from './task.js';
 export * from './task.dto.js';
 export * from './tool.js';

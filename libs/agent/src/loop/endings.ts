@@ -34,9 +34,10 @@ export function endingAfter(error: unknown, reason: StopReason | null, state: Ru
       output,
       error: 'deadline_exceeded',
       detail: 'The task did not end before its deadline',
+      retryable: true,
     };
   if (error instanceof BatonError)
-    return { status: 'failed', output, error: error.code, detail: error.message };
+    return { status: 'failed', output, error: error.code, detail: error.message, retryable: error.retryable };
   return {
     status: 'failed',
     output,

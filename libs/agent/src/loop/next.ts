@@ -7,6 +7,8 @@ export interface Ending {
   output: string | null;
   error: string | null;
   detail: string | null;
+  /** The same task may succeed later. */
+  retryable?: boolean;
 }
 
 export type Action =

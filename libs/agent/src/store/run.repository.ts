@@ -3,17 +3,26 @@ import type { Subject } from '#libs/auth';
 import type { EntryBody, JournalEntry, TaskStatus } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
-import { APPEND, CLAIM, FINISH, FINISH_UNHELD } from './run.statements.js';
+import { messageRows, type TakenAlong } from './outbox.js';
+import { APPEND, CLAIM, FACTS, FINISH, FINISH_UNHELD } from './run.statements.js';
 
-/** A task under a lease, with whom it is for. `epoch` fences every write: whoever claims the task next has a higher one. */
-export interface ClaimedTask extends Subject {
+/** What was asked, and for whom. */
+export interface TaskFacts extends Subject {
   id: string;
-  epoch: number;
   sessionId: string;
   prompt: string;
+  metadata: Record<string, string>;
   maxSteps: number;
   tokenBudget: number;
   traceparent: string | null;
+  replyTo: string | null;
+  streamSteps: boolean;
+  retryCount: number;
+}
+
+/** A task under a lease. `epoch` fences every write: whoever claims the task next has a higher one. */
+export interface ClaimedTask extends TaskFacts {
+  epoch: number;
   /** Milliseconds since its acceptance, by the database's clock. */
   elapsedMs: number;
   cancelRequested: boolean;
@@ -30,6 +39,8 @@ export interface Append {
   epoch: number;
   seq: number;
   body: EntryBody;
+  /** Messages that are sent if, and only if, this is written; so in `Finish`. */
+  messages?: TakenAlong[];
 }
 
 export interface Finish {
@@ -45,6 +56,7 @@ export interface Finish {
   tokensUsed: number;
   toolCalls: number;
   durationMs: number;
+  messages?: TakenAlong[];
 }
 
 /** What a write under a lease met: `fenced` when another epoch has the task. */
@@ -53,18 +65,25 @@ export type Appended = { fenced: false; at: string; cancelRequested: boolean };
 /** `next` is the dispatch of the session's next task. */
 export type Finished = { fenced: false; at: string; next: Dispatch | null };
 
-interface ClaimRow {
+interface FactsRow {
   id: string;
-  epoch: number;
   tenant: string;
   user_id: string | null;
   scopes: string | null;
   subject_token: string | null;
   session_id: string;
   prompt: string;
+  metadata: Record<string, string>;
   max_steps: number;
   token_budget: number;
   traceparent: string | null;
+  reply_to: string | null;
+  stream_steps: boolean;
+  retry_count: number;
+}
+
+interface ClaimRow extends FactsRow {
+  epoch: number;
   elapsed_ms: number;
   cancel_requested: boolean;
   crashes: number;
@@ -117,20 +136,20 @@ export class RunRepository {
     return this.finishes.add(finish);
   }
 
-  /** Epoch and age (milliseconds) of a task that has not ended and that no live worker has. */
-  async unheld(taskId: string): Promise<{ epoch: number; elapsedMs: number } | null> {
-    const [row] = await this.database.query<{ epoch: number; elapsed_ms: number }>(
-      `select epoch, (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms from agents.tasks
+  /** A task that has not ended and that no live worker has, with its epoch and age (milliseconds). */
+  async unheld(taskId: string): Promise<(TaskFacts & { epoch: number; elapsedMs: number }) | null> {
+    const [row] = await this.database.query<FactsRow & { epoch: number; elapsed_ms: number }>(
+      `select ${FACTS}, epoch, (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms from agents.tasks
        where id = $1 and status in ('pending', 'running') and (lease_until is null or lease_until < now())`,
       [taskId],
     );
-    return row ? { epoch: row.epoch, elapsedMs: row.elapsed_ms } : null;
+    return row ? { ...factsOf(row), epoch: row.epoch, elapsedMs: row.elapsed_ms } : null;
   }
 
   /** Ends a task that no live worker has; `fenced` when one has it by now. */
   async finishUnheld(finish: Finish): Promise<Finished | Fenced> {
     try {
-      const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, [JSON.stringify([finish]), 1]);
+      const [row] = await this.database.query<FinishRow>(FINISH_UNHELD, valuesOf([finish]));
       return row ? finishedOf(row) : { fenced: true };
     } catch (error) {
       // The place in the journal was taken meanwhile: somebody has the task.
@@ -201,7 +220,7 @@ export class RunRepository {
   }
 
   private async appendAll(items: Append[]): Promise<Array<Appended | Fenced>> {
-    const rows = await this.database.query<AppendRow>(APPEND, [JSON.stringify(items), items.length]);
+    const rows = await this.database.query<AppendRow>(APPEND, valuesOf(items));
     const added = new Map(rows.map((row) => [heldKey(row), row]));
     const keyOf = (item: Append) => heldKey({ id: item.taskId, epoch: item.epoch });
     const missing = items.filter((item) => !added.has(keyOf(item)));
@@ -226,7 +245,7 @@ export class RunRepository {
   }
 
   private async finishAll(items: Finish[]): Promise<Array<Finished | Fenced>> {
-    const rows = await this.database.query<FinishRow>(FINISH, [JSON.stringify(items), items.length]);
+    const rows = await this.database.query<FinishRow>(FINISH, valuesOf(items));
     const ended = new Map(rows.map((row) => [heldKey(row), row]));
     const keyOf = (item: Finish) => heldKey({ id: item.taskId, epoch: item.epoch });
     const missing = items.filter((item) => !ended.has(keyOf(item)));
@@ -253,19 +272,35 @@ function finishedOf(row: FinishRow): Finished {
   return { fenced: false, at: row.finished_at.toISOString(), next };
 }
 
-function claimedOf(row: ClaimRow): ClaimedTask {
+/** The parameters of APPEND and FINISH. */
+function valuesOf(writes: Array<Append | Finish>): unknown[] {
+  const rows = writes.map(({ messages: _messages, ...row }) => row);
+  return [JSON.stringify(rows), rows.length, messageRows(writes)];
+}
+
+function factsOf(row: FactsRow): TaskFacts {
   return {
     id: row.id,
-    epoch: row.epoch,
     tenant: row.tenant,
     userId: row.user_id,
     scopes: row.scopes?.split(' ').filter(Boolean) ?? [],
     token: row.subject_token,
     sessionId: row.session_id,
     prompt: row.prompt,
+    metadata: row.metadata,
     maxSteps: row.max_steps,
     tokenBudget: row.token_budget,
     traceparent: row.traceparent,
+    replyTo: row.reply_to,
+    streamSteps: row.stream_steps,
+    retryCount: row.retry_count,
+  };
+}
+
+function claimedOf(row: ClaimRow): ClaimedTask {
+  return {
+    ...factsOf(row),
+    epoch: row.epoch,
     elapsedMs: row.elapsed_ms,
     cancelRequested: row.cancel_requested,
     crashes: row.crashes,

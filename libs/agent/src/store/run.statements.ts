@@ -1,4 +1,9 @@
 import type { Statement } from '#libs/database';
+import { insertStepMessages } from './outbox.js';
+
+/** Columns of a task that say what was asked. */
+export const FACTS = `id, tenant, user_id, scopes, subject_token, session_id, prompt, metadata, max_steps, token_budget, traceparent, reply_to, stream_steps,
+  retry_count`;
 
 export const CLAIM = {
   name: 'runs-claim',
@@ -22,7 +27,7 @@ export const CLAIM = {
     ), told as (
       delete from agents.outbox o using claimed where o.task_id = claimed.id
     )
-    select id, epoch, tenant, user_id, scopes, subject_token, session_id, prompt, max_steps, token_budget, traceparent, cancel_requested, crashes,
+    select ${FACTS}, epoch, cancel_requested, crashes,
            (extract(epoch from now() - created_at) * 1000)::float8 as elapsed_ms,
            (extract(epoch from deadline - now()) * 1000)::float8 as remaining_ms
     from claimed`,
@@ -42,8 +47,11 @@ export const APPEND = {
     ), added as (
       insert into agents.journal (task_id, seq, epoch, body) select id, seq, epoch, body from held
       on conflict (task_id, seq) do nothing
-      returning task_id, epoch, at
-    )
+      returning task_id, epoch, at, seq, body
+    ), sent as (${insertStepMessages(
+      '$3',
+      'join added e on e.task_id = m."taskId" and e.epoch = m.epoch and e.seq = m.seq',
+    )})
     select held.id, held.epoch, added.at, held.cancel_requested from added join held on held.id = added.task_id and held.epoch = added.epoch`,
 };
 
@@ -66,7 +74,12 @@ const finishStatement = (name: string, epoch: string, condition: string): Statem
       select ended.id, e.seq, ended.epoch, e.body
       from json_to_recordset($1) as f("taskId" uuid, epoch int, entries json)
       join ended on ended.id = f."taskId" and ended.former = f.epoch, lateral json_to_recordset(f.entries) as e(seq int, body json)
-    ), successor as (
+      returning task_id, seq, at, body
+    ), sent as (${insertStepMessages(
+      '$3',
+      `join ended on ended.id = m."taskId" and ended.former = m.epoch
+       left join entries e on e.task_id = ended.id and e.seq = m.seq`,
+    )}), successor as (
       update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now()
       from ended, lateral (
         select s.id from agents.tasks s
