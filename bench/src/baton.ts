@@ -41,7 +41,7 @@ export async function startBaton(stack: BenchStack): Promise<Baton> {
   };
 }
 
-/** @throws unless all tasks whose prompt begins with `prefix` completed with the scripted answer */
+/** @throws unless all tasks whose prompt begins with `prefix` completed with the scripted answer, and all their tool calls succeeded */
 export async function checkAnswers(database: Database, prefix: string, expected: number): Promise<void> {
   const [row] = await database.query<{ good: number }>(
     `select count(*)::int as good from agents.tasks where prompt like $1 || '%' and status = 'completed' and output = $2 and error is null`,
@@ -49,6 +49,14 @@ export async function checkAnswers(database: Database, prefix: string, expected:
   );
   if (row!.good !== expected)
     throw new Error(`${prefix}: ${row!.good} of ${expected} tasks ended with the answer`);
+  const [bad] = await database.query<{ calls: number; code: string | null }>(
+    `select count(*)::int as calls, min(result #>> '{outcome,code}') as code
+     from agents.tasks t join agents.journal j on j.task_id = t.id and j.body ->> 'kind' = 'tools',
+       lateral json_array_elements(j.body -> 'results') as result
+     where t.prompt like $1 || '%' and result #>> '{outcome,ok}' <> 'true'`,
+    [prefix],
+  );
+  if (bad!.calls > 0) throw new Error(`${prefix}: ${bad!.calls} tool calls failed, e.g. ${bad!.code}`);
 }
 
 function taskOf(prompt: string, { tenant, userId, scopes, token }: Subject): AgentTask {

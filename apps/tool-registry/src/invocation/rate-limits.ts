@@ -21,8 +21,11 @@ export class RateLimits implements OnApplicationShutdown {
   private readonly redis: Redis;
   /** One limiter per number of calls; the agent and the tool are the key. */
   private readonly limiters = new Map<number, RateLimiterRedis>();
-  /** What this instance took and has not used, by agent and tool. */
-  private readonly blocks = new LRUCache<string, { left: number; until: number }>({ max: 10_000 });
+  /** What this instance took and has not used, by agent and tool; `beyond` is what was left for all instances after that. */
+  private readonly blocks = new LRUCache<string, { left: number; beyond: number; until: number }>({
+    max: 10_000,
+  });
+  private readonly taking = new Map<string, Promise<void>>();
 
   constructor(@Inject(REDIS_URL) url: string, @Inject(LOGGER) logger: Logger) {
     this.redis = new Redis(url, {
@@ -52,16 +55,18 @@ export class RateLimits implements OnApplicationShutdown {
    */
   async consume(agent: string, tool: string, perMinute: number): Promise<Record<string, string>> {
     const key = `${agent}:${tool}`;
-    const block = this.blocks.get(key);
-    if (block && block.left > 0 && block.until > Date.now()) {
-      block.left -= 1;
-      return headersOf(perMinute, { remainingPoints: block.left, msBeforeNext: block.until - Date.now() });
-    }
+    const size = Math.floor(perMinute * BLOCK_SHARE);
     try {
-      const size = Math.max(1, Math.floor(perMinute * BLOCK_SHARE));
-      const taken = await this.limiterOf(perMinute).consume(key, size);
-      if (size > 1) this.blocks.set(key, { left: size - 1, until: Date.now() + taken.msBeforeNext });
-      return headersOf(perMinute, taken);
+      if (size <= 1) return headersOf(perMinute, await this.limiterOf(perMinute).consume(key));
+      for (;;) {
+        const block = this.blocks.get(key);
+        const msBeforeNext = (block?.until ?? 0) - Date.now();
+        if (block && block.left > 0 && msBeforeNext > 0) {
+          block.left -= 1;
+          return headersOf(perMinute, { remainingPoints: block.beyond + block.left, msBeforeNext });
+        }
+        await this.takeBlock(key, perMinute, size);
+      }
     } catch (refused) {
       if (!(refused instanceof RateLimiterRes)) throw refused;
       throw new RetryableError('rate-limited', `${agent} may call ${tool} ${perMinute} times a minute`, {
@@ -70,6 +75,21 @@ export class RateLimits implements OnApplicationShutdown {
         headers: headersOf(perMinute, refused),
       });
     }
+  }
+
+  /** Calls that find the block used up at the same time share the next one: each its own would use up the limit at once. */
+  private takeBlock(key: string, perMinute: number, size: number): Promise<void> {
+    let taking = this.taking.get(key);
+    if (!taking) {
+      taking = this.limiterOf(perMinute)
+        .consume(key, size)
+        .then(({ remainingPoints, msBeforeNext }) => {
+          this.blocks.set(key, { left: size, beyond: remainingPoints, until: Date.now() + msBeforeNext });
+        })
+        .finally(() => this.taking.delete(key));
+      this.taking.set(key, taking);
+    }
+    return taking;
   }
 
   private limiterOf(perMinute: number): RateLimiterRedis {
