@@ -14,6 +14,8 @@ interface DaemonOptions {
   /** Rejects until the daemon answers. */
   probe: () => Promise<unknown>;
   timeoutMs: number;
+  /** Called when the process runs, before it answers: whoever is killed while it waits has left a record of it. */
+  onLaunched?: (daemon: OwnedProcess) => void;
 }
 
 const ATTEMPTS = 3;
@@ -49,6 +51,7 @@ async function launch({
   logFile,
   probe,
   timeoutMs,
+  onLaunched,
 }: DaemonOptions): Promise<OwnedProcess> {
   const log = openSync(logFile, 'w', 0o600);
   const child = spawn(command, args, {
@@ -62,6 +65,7 @@ async function launch({
   await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
   child.unref();
   const daemon = own(child.pid!);
+  onLaunched?.(daemon);
   const deadline = Date.now() + timeoutMs;
   let cause = 'no answer yet';
   while (isRunning(daemon)) {

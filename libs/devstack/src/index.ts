@@ -17,6 +17,9 @@ export {
   type Infrastructure,
   type OwnServers,
 } from './infrastructure.js';
+export { kafkaBinaries, kafkaSkip, type KafkaBinaries } from './kafka-binaries.js';
+export { pingKafka } from './kafka-cluster.js';
+export { startKafka, stopKafka, type KafkaOptions } from './kafka.js';
 export { lastLines } from './daemon.js';
 export { withLock } from './lock.js';
 export { freePort, holderOf, requireFreePort } from './ports.js';
@@ -36,6 +39,20 @@ export {
   type RedisRecord,
   type RunningRedis,
 } from './redis.js';
+export {
+  pingSchemaRegistry,
+  startSchemaRegistry,
+  stopSchemaRegistry,
+  type SchemaRegistryOptions,
+} from './schema-registry.js';
 export { devPort, readSettings, type ModelSettings, type PortName, type StackSettings } from './settings.js';
 export { spawnService, type SpawnedService, type SpawnOptions } from './spawn-service.js';
 export { startThrowawayStack, type ThrowawayStack } from './throwaway.js';
+export {
+  startThrowawayKafka,
+  startThrowawaySchemaRegistry,
+  type ThrowawayKafka,
+  type ThrowawayKafkaNode,
+  type ThrowawayKafkaOptions,
+  type ThrowawaySchemaRegistry,
+} from './throwaway-kafka.js';

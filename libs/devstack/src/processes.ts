@@ -16,8 +16,9 @@ export function startTimeOf(pid: number): string | null {
     if (!stat) return null;
     // The command in parentheses may itself hold blanks and parentheses.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const isZombie = fields[0] === 'Z' || fields[0] === 'X';
-    return isZombie ? null : `${readProc('/proc/sys/kernel/random/boot_id')?.trim() ?? ''}:${fields[19]}`;
+    // A killed process whose first thread is gone holds its ports until the last of its threads is.
+    const hasEnded = fields[0] === 'X' || (fields[0] === 'Z' && Number(fields[17]) <= 1);
+    return hasEnded ? null : `${readProc('/proc/sys/kernel/random/boot_id')?.trim() ?? ''}:${fields[19]}`;
   }
   return ps(pid, 'lstart=');
 }

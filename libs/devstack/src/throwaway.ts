@@ -1,14 +1,12 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
 import { canTraverse, postgresAccount } from './account.js';
 import { BatonHome } from './home.js';
 import { freePort } from './ports.js';
-import { startPostgres, type RunningServer } from './postgres.js';
-import { startRedis, type RunningRedis } from './redis.js';
+import { POSTGRES_RECORD, startPostgres, type RunningServer } from './postgres.js';
+import { release, startReaper } from './reaper.js';
+import { REDIS_RECORD, startRedis, type RunningRedis } from './redis.js';
 
 export interface ThrowawayStack {
   databaseUrl: string;
@@ -33,7 +31,10 @@ export async function startThrowawayStack(
   notice: (line: string) => void = () => undefined,
 ): Promise<ThrowawayStack> {
   const folder = temporaryFolder();
-  const reaper = startReaper(folder);
+  const reaper = startReaper(folder, [
+    { record: REDIS_RECORD, signal: 'TERM', command: 'redis' },
+    { record: POSTGRES_RECORD, signal: 'INT', command: 'postgres' },
+  ]);
   try {
     const postgres = await onFreePort((port) => startPostgres({ folder, port }));
     const redis = await onFreePort((port) => startRedis({ folder, port, cache, notice }));
@@ -61,7 +62,7 @@ function temporaryFolder(): string {
 }
 
 /** Between the look for a free port and its use, another process may take it. */
-async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T & { port: number }> {
+export async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T & { port: number }> {
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     try {
@@ -70,42 +71,4 @@ async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T & {
       if (attempt === START_ATTEMPTS || (error as { code?: string }).code !== 'port-taken') throw error;
     }
   }
-}
-
-/** Waits for the end of its input, which closes when this process ends, SIGKILL included. */
-const REAPER = `
-cat >/dev/null
-stop() {
-  pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$folder/$1.json" 2>/dev/null)
-  [ -n "$pid" ] || return 0
-  if [ -r "/proc/$pid/cmdline" ] && ! tr '\\0' ' ' <"/proc/$pid/cmdline" | grep -q "$3"; then return 0; fi
-  kill "-$2" "$pid" 2>/dev/null || return 0
-  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    kill -0 "$pid" 2>/dev/null || return 0
-    sleep 0.1
-  done
-  kill -KILL "$pid" 2>/dev/null
-}
-folder=$1
-stop redis TERM redis
-stop postgres INT postgres
-rm -rf -- "$folder"
-`;
-
-function startReaper(folder: string): ChildProcess {
-  const reaper = spawn('sh', ['-c', REAPER, 'baton-reaper', folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-    cwd: '/',
-  });
-  reaper.unref();
-  (reaper.stdin as Writable & { unref?(): void }).unref?.();
-  return reaper;
-}
-
-async function release(reaper: ChildProcess): Promise<void> {
-  if (reaper.exitCode !== null) return;
-  reaper.ref();
-  reaper.stdin?.end();
-  await once(reaper, 'exit');
 }

@@ -1,0 +1,123 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { projectRoot } from '#libs/chassis';
+import { startDaemon } from './daemon.js';
+import { BatonHome } from './home.js';
+import { javaProgram } from './java.js';
+import { kafkaBinaries, type KafkaBinaries } from './kafka-binaries.js';
+import { awaitCoordinators, pingKafka } from './kafka-cluster.js';
+import { kafkaProperties, loneMember, type ClusterMember } from './kafka-properties.js';
+import { withLock } from './lock.js';
+import { requireFreePort } from './ports.js';
+import type { RunningServer, ServerOptions, ServerRecord } from './postgres.js';
+import { isRunning, stopProcess } from './processes.js';
+
+export interface KafkaOptions extends ServerOptions {
+  /** Second port on 127.0.0.1, over which the nodes agree among themselves. */
+  controllerPort: number;
+  /** Folder that keeps the downloaded Kafka for the next start. */
+  cache: string;
+  /** Gets lines for people while Kafka is downloaded. */
+  notice: (line: string) => void;
+  /** Its place in a cluster; default: alone. */
+  member?: ClusterMember;
+}
+
+export const KAFKA_RECORD = 'kafka';
+/** After a kill the broker waits until its former session has run out. */
+const READY_MS = 60_000;
+const STOP_MS = 20_000;
+const JVM = ['-Xms96m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+
+/**
+ * One Kafka 4 node, broker and controller at once, on 127.0.0.1, detached from this process; `url` is the value of KAFKA_BROKERS.
+ * A node that already runs on `folder` is used again; one on another port is moved. After a kill it goes on with its data.
+ * @throws TerminalError `kafka-unavailable`, `port-taken`, `kafka-failed`.
+ */
+export async function startKafka(options: KafkaOptions): Promise<RunningServer> {
+  const { folder, port, controllerPort, cache, notice, member = loneMember(controllerPort) } = options;
+  const home = new BatonHome(folder);
+  const binaries = await kafkaBinaries(cache, notice);
+  return withLock(home.path('kafka.lock'), async () => {
+    const url = `127.0.0.1:${port}`;
+    const probe = () => pingKafka(url, member.nodeId);
+    const running = (process: ServerRecord, startedHere: boolean): RunningServer => ({
+      url,
+      startedHere,
+      process,
+      stop: () => stopKafka(folder),
+    });
+    const recorded = home.read<ServerRecord>(KAFKA_RECORD);
+    if (recorded && isRunning(recorded)) {
+      const answers = recorded.port === port && (await probe().then(...YES_OR_NO));
+      if (answers) return running(recorded, false);
+      await stopProcess(recorded, 'SIGTERM', STOP_MS);
+    }
+    await requireFreePort(port, 'Kafka');
+    await requireFreePort(controllerPort, "Kafka's controller");
+    const config = await prepare(home, binaries, options, member);
+    const server = await startDaemon({
+      name: 'kafka',
+      command: javaProgram(binaries.java),
+      args: [...JVM, ...LOGGING(), '-cp', binaries.kafka, 'kafka.Kafka', config],
+      logFile: home.path('kafka.log'),
+      probe,
+      timeoutMs: READY_MS,
+      onLaunched: (launched) => home.write(KAFKA_RECORD, { ...launched, port } satisfies ServerRecord),
+    });
+    if (!options.member) await awaitCoordinators(url);
+    return running({ ...server, port }, true);
+  });
+}
+
+const YES_OR_NO = [() => true, () => false] as const;
+
+/** Ends the Kafka recorded in `folder` in order, if it is still that process. */
+export async function stopKafka(folder: string): Promise<void> {
+  const home = new BatonHome(folder);
+  const record = home.read<ServerRecord>(KAFKA_RECORD);
+  if (record) await stopProcess(record, 'SIGTERM', STOP_MS);
+  home.forget(KAFKA_RECORD);
+}
+
+const LOGGING = () => [
+  `-Dlog4j2.configurationFile=file:${join(projectRoot(), 'deploy/kafka/log4j2.properties')}`,
+];
+
+/** Writes the configuration and formats the folder of the data, once. @returns the configuration file. */
+async function prepare(
+  home: BatonHome,
+  binaries: KafkaBinaries,
+  { port, controllerPort }: KafkaOptions,
+  member: ClusterMember,
+): Promise<string> {
+  const folder = home.path('kafka');
+  mkdirSync(folder, { recursive: true });
+  const configure = (name: string, data: string): string => {
+    const file = join(folder, name);
+    writeFileSync(file, kafkaProperties({ port, controllerPort, data, member }));
+    return file;
+  };
+  const data = join(folder, 'data');
+  if (!existsSync(data)) {
+    const draft = `${data}.new`;
+    rmSync(draft, { recursive: true, force: true });
+    await promisify(execFile)(
+      javaProgram(binaries.java),
+      [
+        ...JVM,
+        ...LOGGING(),
+        ...['-cp', binaries.kafka, 'kafka.tools.StorageTool', 'format'],
+        ...['--cluster-id', member.clusterId ?? randomBytes(16).toString('base64url')],
+        ...['--config', configure('format.properties', draft)],
+      ],
+      { timeout: READY_MS },
+    );
+    // The name `data` appears only when it is whole.
+    renameSync(draft, data);
+  }
+  return configure('server.properties', data);
+}
