@@ -19,9 +19,10 @@ function stackCommands(baton: Command): void {
     .command('up')
     .description('start Postgres, Redis and all services on this machine')
     .option('--detach', 'leave them running in the background')
-    .action(async ({ detach }: { detach?: boolean }) => {
+    .option('--kafka', 'with Kafka and a schema registry: hand-offs go over Kafka (needs Java 21 and Maven)')
+    .action(async ({ detach, kafka }: { detach?: boolean; kafka?: boolean }) => {
       const { up } = await import('./stack/up.js');
-      await up(detach === true);
+      await up({ detach: detach === true, kafka: kafka === true });
     });
   baton
     .command('status')
@@ -45,10 +46,13 @@ function stackCommands(baton: Command): void {
       const { printToken } = await import('./stack/token.js');
       await printToken(audience);
     });
-  baton.command('host', { hidden: true }).action(async () => {
-    const { hostDetached } = await import('./stack/host.js');
-    await hostDetached();
-  });
+  baton
+    .command('host', { hidden: true })
+    .option('--kafka')
+    .action(async ({ kafka }: { kafka?: boolean }) => {
+      const { hostDetached } = await import('./stack/host.js');
+      await hostDetached(kafka === true);
+    });
 }
 
 function taskCommands(baton: Command): void {

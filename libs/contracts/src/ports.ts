@@ -8,4 +8,7 @@ export const DEV_PORTS = {
   'tools-knowledge': 8100,
   postgres: 8132,
   redis: 8179,
+  'schema-registry': 8181,
+  kafka: 8192,
+  'kafka-controller': 8193,
 } as const;

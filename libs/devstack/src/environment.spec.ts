@@ -5,6 +5,8 @@ const stack = (env: Record<string, string>) => ({
   settings: readSettings(env),
   databaseUrl: 'postgres://db',
   redisUrl: 'redis://cache',
+  kafkaBrokers: null,
+  schemaRegistryUrl: null,
   secret: 's'.repeat(32),
 });
 
@@ -41,6 +43,17 @@ describe('serviceEnvironment', () => {
     });
   });
 
+  it('names Kafka and its schema registry where the stack has them', () => {
+    const kafka = { kafkaBrokers: '127.0.0.1:8192', schemaRegistryUrl: 'http://registry' };
+    expect(serviceEnvironment('agent-search', {}, { ...stack({}), ...kafka })).toMatchObject({
+      KAFKA_BROKERS: '127.0.0.1:8192',
+      SCHEMA_REGISTRY_URL: 'http://registry',
+    });
+    const without = serviceEnvironment('agent-search', { KAFKA_BROKERS: '' }, stack({}));
+    expect(without).not.toHaveProperty('KAFKA_BROKERS');
+    expect(without).not.toHaveProperty('SCHEMA_REGISTRY_URL');
+  });
+
   it('drops empty variables: a service takes its default instead', () => {
     expect(
       serviceEnvironment('agent-search', { OPENAI_BASE_URL: '' }, stack({ OPENAI_API_KEY: 'k' })),
@@ -61,10 +74,12 @@ describe('readSettings', () => {
   });
 
   it('takes an empty variable as absent', () => {
-    expect(readSettings({ DATABASE_URL: '', OPENAI_API_KEY: '', REDIS_URL: '' })).toEqual({
+    expect(readSettings({ DATABASE_URL: '', OPENAI_API_KEY: '', REDIS_URL: '', KAFKA_BROKERS: '' })).toEqual({
       portOffset: 0,
       databaseUrl: null,
       redisUrl: null,
+      kafkaBrokers: null,
+      schemaRegistryUrl: null,
       model: null,
     });
   });

@@ -43,6 +43,9 @@ interface StackAddresses {
   settings: StackSettings;
   databaseUrl: string;
   redisUrl: string;
+  /** Null: the variable is not set, and the service does without. */
+  kafkaBrokers: string | null;
+  schemaRegistryUrl: string | null;
   /** Of it the clients' secrets are made. */
   secret: string;
 }
@@ -65,6 +68,8 @@ export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAdd
     ...(name === 'identity' ? identityEnvironment(stack.secret, developmentClients()) : {}),
     DATABASE_URL: stack.databaseUrl,
     REDIS_URL: stack.redisUrl,
+    ...(stack.kafkaBrokers ? { KAFKA_BROKERS: stack.kafkaBrokers } : {}),
+    ...(stack.schemaRegistryUrl ? { SCHEMA_REGISTRY_URL: stack.schemaRegistryUrl } : {}),
     TOOL_REGISTRY_URL: serviceUrl('tool-registry', settings),
     AGENT_URLS: agents.map((agent) => `${agent.name}=${serviceUrl(agent.name, settings)}`).join(','),
     ALLOWED_CALLERS: AGENT_CALLERS,

@@ -10,12 +10,16 @@ export {
 export { BatonHome } from './home.js';
 export { hostServices, type HostedServices, type HostOptions } from './host.js';
 export {
+  ownServers,
   runningInfrastructure,
+  SERVERS,
   startInfrastructure,
   startServers,
   stopInfrastructure,
   type Infrastructure,
   type OwnServers,
+  type RunningServers,
+  type ServerName,
 } from './infrastructure.js';
 export { kafkaBinaries, kafkaSkip, type KafkaBinaries } from './kafka-binaries.js';
 export { pingKafka } from './kafka-cluster.js';
@@ -23,13 +27,8 @@ export { startKafka, stopKafka, type KafkaOptions } from './kafka.js';
 export { lastLines } from './daemon.js';
 export { withLock } from './lock.js';
 export { freePort, holderOf, requireFreePort } from './ports.js';
-export {
-  startPostgres,
-  stopPostgres,
-  type RunningServer,
-  type ServerOptions,
-  type ServerRecord,
-} from './postgres.js';
+export { startPostgres, stopPostgres } from './postgres.js';
+export type { RunningServer, ServerOptions, ServerRecord } from './server.js';
 export { isRunning, own, signalProcess, stopProcess, waitForEnd, type OwnedProcess } from './processes.js';
 export {
   pingRedis,
@@ -41,6 +40,7 @@ export {
 } from './redis.js';
 export {
   pingSchemaRegistry,
+  schemaRegistryUrlAt,
   startSchemaRegistry,
   stopSchemaRegistry,
   type SchemaRegistryOptions,

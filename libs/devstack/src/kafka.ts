@@ -10,10 +10,14 @@ import { javaProgram } from './java.js';
 import { kafkaBinaries, type KafkaBinaries } from './kafka-binaries.js';
 import { awaitCoordinators, pingKafka } from './kafka-cluster.js';
 import { kafkaProperties, loneMember, type ClusterMember } from './kafka-properties.js';
-import { withLock } from './lock.js';
 import { requireFreePort } from './ports.js';
-import type { RunningServer, ServerOptions, ServerRecord } from './postgres.js';
-import { isRunning, stopProcess } from './processes.js';
+import {
+  findOrLaunch,
+  stopRecorded,
+  type RunningServer,
+  type ServerOptions,
+  type ServerRecord,
+} from './server.js';
 
 export interface KafkaOptions extends ServerOptions {
   /** Second port on 127.0.0.1, over which the nodes agree among themselves. */
@@ -29,7 +33,6 @@ export interface KafkaOptions extends ServerOptions {
 export const KAFKA_RECORD = 'kafka';
 /** After a kill the broker waits until its former session has run out. */
 const READY_MS = 60_000;
-const STOP_MS = 20_000;
 const JVM = ['-Xms96m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
 
 /**
@@ -41,46 +44,36 @@ export async function startKafka(options: KafkaOptions): Promise<RunningServer> 
   const { folder, port, controllerPort, cache, notice, member = loneMember(controllerPort) } = options;
   const home = new BatonHome(folder);
   const binaries = await kafkaBinaries(cache, notice);
-  return withLock(home.path('kafka.lock'), async () => {
-    const url = `127.0.0.1:${port}`;
-    const probe = () => pingKafka(url, member.nodeId);
-    const running = (process: ServerRecord, startedHere: boolean): RunningServer => ({
-      url,
-      startedHere,
-      process,
-      stop: () => stopKafka(folder),
-    });
-    const recorded = home.read<ServerRecord>(KAFKA_RECORD);
-    if (recorded && isRunning(recorded)) {
-      const answers = recorded.port === port && (await probe().then(...YES_OR_NO));
-      if (answers) return running(recorded, false);
-      await stopProcess(recorded, 'SIGTERM', STOP_MS);
-    }
-    await requireFreePort(port, 'Kafka');
-    await requireFreePort(controllerPort, "Kafka's controller");
-    const config = await prepare(home, binaries, options, member);
-    const server = await startDaemon({
-      name: 'kafka',
-      command: javaProgram(binaries.java),
-      args: [...JVM, ...LOGGING(), '-cp', binaries.kafka, 'kafka.Kafka', config],
-      logFile: home.path('kafka.log'),
-      probe,
-      timeoutMs: READY_MS,
-      onLaunched: (launched) => home.write(KAFKA_RECORD, { ...launched, port } satisfies ServerRecord),
-    });
-    if (!options.member) await awaitCoordinators(url);
-    return running({ ...server, port }, true);
+  const url = `127.0.0.1:${port}`;
+  const ping = () => pingKafka(url, member.nodeId);
+  const { record, startedHere } = await findOrLaunch<ServerRecord>({
+    home,
+    name: KAFKA_RECORD,
+    port,
+    ping,
+    launch: async () => {
+      await requireFreePort(port, 'Kafka');
+      await requireFreePort(controllerPort, "Kafka's controller");
+      const config = await prepare(home, binaries, options, member);
+      const server = await startDaemon({
+        name: 'kafka',
+        command: javaProgram(binaries.java),
+        args: [...JVM, ...LOGGING(), '-cp', binaries.kafka, 'kafka.Kafka', config],
+        logFile: home.path('kafka.log'),
+        probe: ping,
+        timeoutMs: READY_MS,
+        onLaunched: (launched) => home.write(KAFKA_RECORD, { ...launched, port }),
+      });
+      if (!options.member) await awaitCoordinators(url);
+      return { ...server, port };
+    },
   });
+  return { url, startedHere, process: record, stop: () => stopKafka(folder) };
 }
 
-const YES_OR_NO = [() => true, () => false] as const;
-
 /** Ends the Kafka recorded in `folder` in order, if it is still that process. */
-export async function stopKafka(folder: string): Promise<void> {
-  const home = new BatonHome(folder);
-  const record = home.read<ServerRecord>(KAFKA_RECORD);
-  if (record) await stopProcess(record, 'SIGTERM', STOP_MS);
-  home.forget(KAFKA_RECORD);
+export function stopKafka(folder: string): Promise<void> {
+  return stopRecorded(new BatonHome(folder), KAFKA_RECORD);
 }
 
 const LOGGING = () => [

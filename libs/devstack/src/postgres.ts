@@ -21,27 +21,7 @@ import { withLock } from './lock.js';
 import { requireFreePort } from './ports.js';
 import { postgresBinaries } from './postgres-binaries.js';
 import { commandLineOf, isRunning, own, stopProcess, type OwnedProcess } from './processes.js';
-
-export interface ServerOptions {
-  /** Folder of the data, the log and the record of the process; made when it is missing. */
-  folder: string;
-  /** Port on 127.0.0.1. */
-  port: number;
-}
-
-/** A server that outlives its launcher. */
-export interface RunningServer {
-  url: string;
-  /** False when it was found running. */
-  startedHere: boolean;
-  process: OwnedProcess;
-  /** Ends it in order; safe to call twice. */
-  stop(): Promise<void>;
-}
-
-export interface ServerRecord extends OwnedProcess {
-  port: number;
-}
+import type { RunningServer, ServerOptions, ServerRecord } from './server.js';
 
 export const POSTGRES_RECORD = 'postgres';
 const USER = 'baton';

@@ -2,11 +2,15 @@ import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { startDaemon } from './daemon.js';
 import { BatonHome } from './home.js';
-import { withLock } from './lock.js';
 import { requireFreePort } from './ports.js';
-import type { RunningServer, ServerOptions, ServerRecord } from './postgres.js';
-import { isRunning, stopProcess } from './processes.js';
 import { findRedis, type RedisProgram } from './redis-binary.js';
+import {
+  findOrLaunch,
+  stopRecorded,
+  type RunningServer,
+  type ServerOptions,
+  type ServerRecord,
+} from './server.js';
 
 export interface RedisRecord extends ServerRecord {
   kind: RedisProgram['kind'];
@@ -25,7 +29,6 @@ export interface RunningRedis extends RunningServer {
 
 export const REDIS_RECORD = 'redis';
 const READY_MS = 15_000;
-const STOP_MS = 10_000;
 
 /**
  * Redis on 127.0.0.1 with `noeviction` and nothing on disk, detached from this process. One that already runs for `folder`
@@ -34,53 +37,41 @@ const STOP_MS = 10_000;
  */
 export async function startRedis({ folder, port, cache, notice }: RedisOptions): Promise<RunningRedis> {
   const home = new BatonHome(folder);
-  return withLock(home.path('redis.lock'), async () => {
-    const running = (process: RedisRecord, startedHere: boolean): RunningRedis => ({
-      url: `redis://127.0.0.1:${port}`,
-      kind: process.kind,
-      startedHere,
-      process,
-      stop: () => stopRedis(folder),
-    });
-    const recorded = home.read<RedisRecord>(REDIS_RECORD);
-    if (recorded && isRunning(recorded)) {
-      const answers =
-        recorded.port === port &&
-        (await pingRedis(port).then(
-          () => true,
-          () => false,
-        ));
-      if (answers) return running(recorded, false);
-      await stopProcess(recorded, 'SIGTERM', STOP_MS);
-    }
-    await requireFreePort(port, 'Redis');
-    const program = await findRedis(cache, notice);
-    const workingFolder = home.path('redis');
-    mkdirSync(workingFolder, { recursive: true });
-    const server = await startDaemon({
-      name: 'redis',
-      command: program.command,
-      args: [
-        ...program.args,
-        ...(program.kind === 'redis' ? redisOptions(port, workingFolder) : [String(port)]),
-      ],
-      env: program.env,
-      logFile: home.path('redis.log'),
-      probe: () => pingRedis(port),
-      timeoutMs: READY_MS,
-    });
-    const record: RedisRecord = { ...server, port, kind: program.kind };
-    home.write(REDIS_RECORD, record);
-    return running(record, true);
+  const { record, startedHere } = await findOrLaunch<RedisRecord>({
+    home,
+    name: REDIS_RECORD,
+    port,
+    ping: () => pingRedis(port),
+    launch: async () => {
+      await requireFreePort(port, 'Redis');
+      const program = await findRedis(cache, notice);
+      const workingFolder = home.path('redis');
+      mkdirSync(workingFolder, { recursive: true });
+      const options = program.kind === 'redis' ? redisOptions(port, workingFolder) : [String(port)];
+      const server = await startDaemon({
+        name: 'redis',
+        command: program.command,
+        args: [...program.args, ...options],
+        env: program.env,
+        logFile: home.path('redis.log'),
+        probe: () => pingRedis(port),
+        timeoutMs: READY_MS,
+      });
+      return { ...server, port, kind: program.kind };
+    },
   });
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    kind: record.kind,
+    startedHere,
+    process: record,
+    stop: () => stopRedis(folder),
+  };
 }
 
 /** Ends the Redis recorded in `folder`, if it is still that process. */
-export async function stopRedis(folder: string): Promise<void> {
-  const home = new BatonHome(folder);
-  const record = home.read<RedisRecord>(REDIS_RECORD);
-  if (record) await stopProcess(record, 'SIGTERM', STOP_MS);
-  home.forget(REDIS_RECORD);
+export function stopRedis(folder: string): Promise<void> {
+  return stopRecorded(new BatonHome(folder), REDIS_RECORD);
 }
 
 function redisOptions(port: number, folder: string): string[] {

@@ -4,10 +4,14 @@ import { startDaemon } from './daemon.js';
 import { BatonHome } from './home.js';
 import { javaProgram } from './java.js';
 import { kafkaBinaries } from './kafka-binaries.js';
-import { withLock } from './lock.js';
 import { requireFreePort } from './ports.js';
-import type { RunningServer, ServerOptions, ServerRecord } from './postgres.js';
-import { isRunning, stopProcess } from './processes.js';
+import {
+  findOrLaunch,
+  stopRecorded,
+  type RunningServer,
+  type ServerOptions,
+  type ServerRecord,
+} from './server.js';
 
 export interface SchemaRegistryOptions extends ServerOptions {
   /** Folder that keeps the downloaded registry for the next start. */
@@ -18,7 +22,6 @@ export interface SchemaRegistryOptions extends ServerOptions {
 
 export const SCHEMA_REGISTRY_RECORD = 'schema-registry';
 const READY_MS = 90_000;
-const STOP_MS = 10_000;
 const PING_MS = 3000;
 const JVM = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
 
@@ -32,48 +35,40 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
   const { folder, port, cache, notice } = options;
   const home = new BatonHome(folder);
   const binaries = await kafkaBinaries(cache, notice);
-  return withLock(home.path('schema-registry.lock'), async () => {
-    const url = `http://127.0.0.1:${port}/apis/ccompat/v7`;
-    const running = (process: ServerRecord, startedHere: boolean): RunningServer => ({
-      url,
-      startedHere,
-      process,
-      stop: () => stopSchemaRegistry(folder),
-    });
-    const recorded = home.read<ServerRecord>(SCHEMA_REGISTRY_RECORD);
-    if (recorded && isRunning(recorded)) {
-      const answers =
-        recorded.port === port &&
-        (await pingSchemaRegistry(url).then(
-          () => true,
-          () => false,
-        ));
-      if (answers) return running(recorded, false);
-      await stopProcess(recorded, 'SIGTERM', STOP_MS);
-    }
-    await requireFreePort(port, 'the schema registry');
-    const data = home.path('schema-registry');
-    mkdirSync(data, { recursive: true });
-    const server = await startDaemon({
-      name: 'schema-registry',
-      command: javaProgram(binaries.java),
-      args: [...JVM, ...settings(port, data), '-jar', join(binaries.schemaRegistry, 'quarkus-run.jar')],
-      logFile: home.path('schema-registry.log'),
-      probe: () => pingSchemaRegistry(url),
-      timeoutMs: READY_MS,
-      onLaunched: (launched) =>
-        home.write(SCHEMA_REGISTRY_RECORD, { ...launched, port } satisfies ServerRecord),
-    });
-    return running({ ...server, port }, true);
+  const url = schemaRegistryUrlAt(port);
+  const ping = () => pingSchemaRegistry(url);
+  const { record, startedHere } = await findOrLaunch<ServerRecord>({
+    home,
+    name: SCHEMA_REGISTRY_RECORD,
+    port,
+    ping,
+    launch: async () => {
+      await requireFreePort(port, 'the schema registry');
+      const data = home.path('schema-registry');
+      mkdirSync(data, { recursive: true });
+      const server = await startDaemon({
+        name: 'schema-registry',
+        command: javaProgram(binaries.java),
+        args: [...JVM, ...settings(port, data), '-jar', join(binaries.schemaRegistry, 'quarkus-run.jar')],
+        logFile: home.path('schema-registry.log'),
+        probe: ping,
+        timeoutMs: READY_MS,
+        onLaunched: (launched) => home.write(SCHEMA_REGISTRY_RECORD, { ...launched, port }),
+      });
+      return { ...server, port };
+    },
   });
+  return { url, startedHere, process: record, stop: () => stopSchemaRegistry(folder) };
+}
+
+/** The Confluent API of the registry on a port of this machine. */
+export function schemaRegistryUrlAt(port: number): string {
+  return `http://127.0.0.1:${port}/apis/ccompat/v7`;
 }
 
 /** Ends the registry recorded in `folder`, if it is still that process. */
-export async function stopSchemaRegistry(folder: string): Promise<void> {
-  const home = new BatonHome(folder);
-  const record = home.read<ServerRecord>(SCHEMA_REGISTRY_RECORD);
-  if (record) await stopProcess(record, 'SIGTERM', STOP_MS);
-  home.forget(SCHEMA_REGISTRY_RECORD);
+export function stopSchemaRegistry(folder: string): Promise<void> {
+  return stopRecorded(new BatonHome(folder), SCHEMA_REGISTRY_RECORD);
 }
 
 /** Resolves when the registry at `url` answers within 3 s. @throws Error that names the cause. */

@@ -7,6 +7,8 @@ export interface StackSettings {
   /** The user's own servers: used, never started or stopped. */
   databaseUrl: string | null;
   redisUrl: string | null;
+  kafkaBrokers: string | null;
+  schemaRegistryUrl: string | null;
   model: ModelSettings | null;
 }
 
@@ -27,6 +29,8 @@ export function readSettings(env: Env): StackSettings {
     BATON_PORT_OFFSET: bounded(0, HIGHEST_OFFSET)({ default: 0 }),
     DATABASE_URL: str({ default: '' }),
     REDIS_URL: str({ default: '' }),
+    KAFKA_BROKERS: str({ default: '' }),
+    SCHEMA_REGISTRY_URL: str({ default: '' }),
     OPENAI_API_KEY: str({ default: '' }),
     OPENAI_BASE_URL: str({ default: '' }),
     BATON_MODEL: str({ default: '' }),
@@ -36,6 +40,8 @@ export function readSettings(env: Env): StackSettings {
     portOffset: config.BATON_PORT_OFFSET,
     databaseUrl: config.DATABASE_URL || null,
     redisUrl: config.REDIS_URL || null,
+    kafkaBrokers: config.KAFKA_BROKERS || null,
+    schemaRegistryUrl: config.SCHEMA_REGISTRY_URL || null,
     model: hasModel
       ? {
           baseUrl: config.OPENAI_BASE_URL || null,

@@ -6,7 +6,7 @@ import { BatonHome } from './home.js';
 import { awaitCoordinators } from './kafka-cluster.js';
 import { KAFKA_RECORD, startKafka } from './kafka.js';
 import { freePort } from './ports.js';
-import type { RunningServer } from './postgres.js';
+import type { RunningServer } from './server.js';
 import { signalProcess, waitForEnd } from './processes.js';
 import { release, startReaper } from './reaper.js';
 import { SCHEMA_REGISTRY_RECORD, startSchemaRegistry } from './schema-registry.js';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { canTraverse, postgresAccount } from './account.js';
 import { BatonHome } from './home.js';
 import { freePort } from './ports.js';
-import { POSTGRES_RECORD, startPostgres, type RunningServer } from './postgres.js';
+import { POSTGRES_RECORD, startPostgres } from './postgres.js';
+import type { RunningServer } from './server.js';
 import { release, startReaper } from './reaper.js';
 import { REDIS_RECORD, startRedis, type RunningRedis } from './redis.js';
 

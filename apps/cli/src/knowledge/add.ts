@@ -10,7 +10,7 @@ const notice = (line: string) => void process.stderr.write(`${line}\n`);
 export async function addKnowledge(path: string): Promise<void> {
   const { documents, skipped } = readDocuments(path);
   const stack = new Stack();
-  const host = await ensureHost(stack, notice);
+  const host = await ensureHost(stack, false, notice);
   const changes = await putDocuments(
     urlOf(host, 'tools-knowledge'),
     await developerToken(stack, host),

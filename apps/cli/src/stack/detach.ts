@@ -4,43 +4,64 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
-import { isRunning, own, runningInfrastructure, startServers, stopProcess, withLock } from '#libs/devstack';
+import {
+  isRunning,
+  own,
+  runningInfrastructure,
+  SERVERS,
+  startServers,
+  stopProcess,
+  withLock,
+  type ServerName,
+} from '#libs/devstack';
+import { serverLabels, starting } from './labels.js';
 import type { HostRecord, Stack } from './stack.js';
 
 const START_MS = 120_000;
 
 /**
- * The running host, started in the background when there is none; a Postgres or Redis of its own that has died is started
- * again. Two calls at once start one.
+ * The running host, started in the background when there is none; a server of its own that has died is started again. Two calls
+ * at once start one.
+ * @param withKafka whether a new host has Kafka; one that runs is left as it is.
  * @param notice gets what the host says to people while it starts.
  * @throws TerminalError `host-failed`, and those of the servers.
  */
-export async function ensureHost(stack: Stack, notice: (line: string) => void): Promise<HostRecord> {
+export async function ensureHost(
+  stack: Stack,
+  withKafka: boolean,
+  notice: (line: string) => void,
+): Promise<HostRecord> {
   const running = stack.host();
-  if (running && hasItsServers(stack, running)) return running;
+  if (running && deadServers(stack, running).length === 0) return running;
   return withLock(stack.home.path('up.lock'), async () => {
     const host = stack.host();
     if (!host) {
-      notice('Starting Postgres, Redis and the services …');
-      return startHost(stack, notice);
+      notice(starting(withKafka));
+      return startHost(stack, withKafka, notice);
     }
-    if (!hasItsServers(stack, host)) {
-      notice('Postgres or Redis has ended: starting it again …');
+    const dead = deadServers(stack, host);
+    if (dead.length > 0) {
+      notice(`Ended, starting again: ${serverLabels(dead).join(', ')} …`);
       await startServers(stack.home, host.portOffset, host.ownServers, notice);
     }
     return host;
   });
 }
 
-function hasItsServers(stack: Stack, { ownServers }: HostRecord): boolean {
-  const { postgres, redis } = runningInfrastructure(stack.home);
-  return (!ownServers.postgres || postgres !== null) && (!ownServers.redis || redis !== null);
+function deadServers(stack: Stack, { ownServers }: HostRecord): ServerName[] {
+  const running = runningInfrastructure(stack.home);
+  return SERVERS.filter((name) => ownServers[name] && !running[name]);
 }
 
-async function startHost(stack: Stack, notice: (line: string) => void): Promise<HostRecord> {
+async function startHost(
+  stack: Stack,
+  withKafka: boolean,
+  notice: (line: string) => void,
+): Promise<HostRecord> {
   const logFile = stack.home.path('host.log');
   const log = openSync(logFile, 'w', 0o600);
-  const child = spawn(process.execPath, [join(projectRoot(), 'dist/apps/cli/src/main.js'), 'host'], {
+  const program = join(projectRoot(), 'dist/apps/cli/src/main.js');
+  const child = spawn(process.execPath, [program, 'host', ...(withKafka ? ['--kafka'] : [])], {
     detached: true,
     stdio: ['ignore', log, log],
     cwd: projectRoot(),
@@ -48,7 +69,7 @@ async function startHost(stack: Stack, notice: (line: string) => void): Promise<
   });
   closeSync(log);
   child.unref();
-  const starting = own(child.pid!);
+  const host = own(child.pid!);
   const deadline = Date.now() + START_MS;
   let told = 0;
   const tell = () => {
@@ -56,14 +77,14 @@ async function startHost(stack: Stack, notice: (line: string) => void): Promise<
     lines.slice(told).forEach(notice);
     told = lines.length;
   };
-  while (isRunning(starting)) {
-    const host = stack.host();
-    if (host?.pid === starting.pid) {
+  while (isRunning(host)) {
+    const record = stack.host();
+    if (record?.pid === host.pid) {
       tell();
-      return host;
+      return record;
     }
     if (Date.now() > deadline) {
-      await stopProcess(starting, 'SIGTERM', 10_000);
+      await stopProcess(host, 'SIGTERM', 10_000);
       throw new TerminalError(
         'host-failed',
         `The services did not start within ${START_MS / 1000} s; the log is ${logFile}`,

@@ -4,6 +4,7 @@ import {
   devPort,
   hostServices,
   own,
+  ownServers,
   requireFreePort,
   serviceEnvironment,
   serviceNames,
@@ -25,23 +26,23 @@ export interface HostedStack {
 }
 
 /**
- * Starts Postgres, Redis and all services with this process as their host, waits until they are ready, indexes the project's
+ * Starts the servers and all services with this process as their host, waits until they are ready, indexes the project's
  * documents, and records the host. A service that does not become ready in time is reported to `notice`, not fatal: a model
  * that is away, for one, keeps its agent from being ready, and comes back.
  */
-export async function hostStack(stack: Stack, notice: (line: string) => void): Promise<HostedStack> {
+export async function hostStack(
+  stack: Stack,
+  withKafka: boolean,
+  notice: (line: string) => void,
+): Promise<HostedStack> {
   const { settings } = stack;
   const names = serviceNames(settings);
   for (const name of names) await requireFreePort(devPort(name, settings.portOffset), name);
-  const infrastructure = await startInfrastructure(stack.home, settings, notice);
+  const servers = ownServers(settings, withKafka);
+  const infrastructure = await startInfrastructure(stack.home, settings, servers, notice);
   let services: HostedServices | undefined;
   try {
-    const addresses = {
-      settings,
-      secret: stack.secret,
-      databaseUrl: infrastructure.databaseUrl,
-      redisUrl: infrastructure.redisUrl,
-    };
+    const addresses = { settings, secret: stack.secret, ...infrastructure };
     services = await hostServices({ names, env: (name) => serviceEnvironment(name, stack.env, addresses) });
     const listening = services.services.map(({ name, url }) => ({
       name: name as HostRecord['services'][number]['name'],
@@ -54,7 +55,9 @@ export async function hostStack(stack: Stack, notice: (line: string) => void): P
       services: listening,
       settings: stack.settingsDigest(),
       scripted: settings.model === null,
-      ownServers: { postgres: !settings.databaseUrl, redis: !settings.redisUrl },
+      ownServers: servers,
+      kafkaBrokers: infrastructure.kafkaBrokers,
+      schemaRegistryUrl: infrastructure.schemaRegistryUrl,
     };
     await indexProjectDocuments(stack, record).catch((error: unknown) =>
       notice(`The project's documents were not indexed: ${messageOf(error)}`),
@@ -78,10 +81,10 @@ async function reportReadiness(
       notice(`${service.name} is not ready: ${name}: ${cause} (${fix})`);
 }
 
-/** The background process of `up --detach`: its standard output is the log. Postgres and Redis outlive it until `down`. */
-export async function hostDetached(): Promise<void> {
+/** The background process of `up --detach`: its standard output is the log. The servers outlive it until `down`. */
+export async function hostDetached(withKafka: boolean): Promise<void> {
   const stack = new Stack();
-  const starting = hostStack(stack, (line) => process.stdout.write(`${line}\n`));
+  const starting = hostStack(stack, withKafka, (line) => process.stdout.write(`${line}\n`));
   stopOnSignal(async () => {
     const { services } = await starting;
     await services.stop();

@@ -21,9 +21,15 @@ export interface HostRecord extends OwnedProcess {
   scripted: boolean;
   /** Servers that the stack runs itself; the others are the user's. */
   ownServers: OwnServers;
+  /** Null, or absent in the record of an older Baton: the services do without. */
+  kafkaBrokers?: string | null;
+  schemaRegistryUrl?: string | null;
 }
 
-export type SettingsDigest = Record<'model' | 'database' | 'redis' | 'build', string>;
+export type SettingsDigest = Record<
+  'model' | 'database' | 'redis' | 'kafka' | 'schemaRegistry' | 'build',
+  string
+>;
 
 const HOST_RECORD = 'host';
 
@@ -55,11 +61,13 @@ export class Stack {
   }
 
   settingsDigest(): SettingsDigest {
-    const { model, databaseUrl, redisUrl } = this.settings;
+    const { model, databaseUrl, redisUrl, kafkaBrokers, schemaRegistryUrl } = this.settings;
     return {
       model: digest(model),
       database: digest(databaseUrl),
       redis: digest(redisUrl),
+      kafka: digest(kafkaBrokers),
+      schemaRegistry: digest(schemaRegistryUrl),
       build: digest(builtAt()),
     };
   }
@@ -82,16 +90,22 @@ export function urlOf(host: Pick<HostRecord, 'services'>, name: ServiceName): st
   return service.url;
 }
 
+const SETTING_NAMES: ReadonlyArray<[keyof SettingsDigest, string]> = [
+  ['model', 'model'],
+  ['database', 'DATABASE_URL'],
+  ['redis', 'REDIS_URL'],
+  ['kafka', 'KAFKA_BROKERS'],
+  ['schemaRegistry', 'SCHEMA_REGISTRY_URL'],
+  ['build', 'build'],
+];
+
 /** What a person is told whose environment differs from the one with which the host was started; null when it is the same. */
 export function changedSettings(
   host: Pick<HostRecord, 'settings' | 'portOffset'>,
   stack: Stack,
 ): string | null {
   const now = stack.settingsDigest();
-  const names = { model: 'model', database: 'DATABASE_URL', redis: 'REDIS_URL', build: 'build' } as const;
-  const changed: string[] = (['model', 'database', 'redis', 'build'] as const)
-    .filter((key) => now[key] !== host.settings[key])
-    .map((key) => names[key]);
+  const changed = SETTING_NAMES.filter(([key]) => now[key] !== host.settings[key]).map(([, name]) => name);
   if (stack.env['BATON_PORT_OFFSET'] !== undefined && stack.settings.portOffset !== host.portOffset)
     changed.push('BATON_PORT_OFFSET');
   if (changed.length === 0) return null;

@@ -1,6 +1,16 @@
 import pg from 'pg';
 import { messageOf } from '#libs/contracts';
-import { devPort, holderOf, pingRedis, runningInfrastructure, SERVICES, serviceNames } from '#libs/devstack';
+import {
+  devPort,
+  holderOf,
+  pingKafka,
+  pingRedis,
+  pingSchemaRegistry,
+  runningInfrastructure,
+  schemaRegistryUrlAt,
+  SERVICES,
+  serviceNames,
+} from '#libs/devstack';
 import { askReady } from './ready.js';
 import { changedSettings, Stack, type HostRecord } from './stack.js';
 import { table } from './table.js';
@@ -14,12 +24,18 @@ export interface StatusRow {
 }
 
 const START = './baton up --detach';
+const RESTART = './baton down && ./baton up --kafka';
 
 /** Prints the state of everything; the exit code is 0 when all of it is up. */
 export async function status(): Promise<number> {
   const stack = new Stack();
   const host = stack.host();
-  const rows = await Promise.all([postgresRow(stack), redisRow(stack), ...serviceRows(stack, host)]);
+  const rows = await Promise.all([
+    postgresRow(stack),
+    redisRow(stack),
+    ...kafkaRows(stack, host),
+    ...serviceRows(stack, host),
+  ]);
   process.stdout.write(
     table(
       ['', 'state', 'cause', 'fix'],
@@ -61,6 +77,32 @@ async function redisRow(stack: Stack): Promise<StatusRow> {
   const name = running.kind === 'redis' ? 'redis' : 'redis (JavaScript)';
   return answers(name, './baton down && ./baton up', () => pingRedis(running.port));
 }
+
+/** None where the stack does without Kafka. */
+function kafkaRows(stack: Stack, host: HostRecord | null): Array<Promise<StatusRow>> {
+  const { kafkaBrokers, schemaRegistryUrl } = stack.settings;
+  const { kafka, schemaRegistry } = runningInfrastructure(stack.home);
+  const rows: Array<Promise<StatusRow>> = [];
+  if (kafkaBrokers)
+    rows.push(answers('kafka (yours)', 'start it, or correct KAFKA_BROKERS', () => pingKafka(kafkaBrokers)));
+  else if (kafka) rows.push(answers('kafka', RESTART, () => pingKafka(`127.0.0.1:${kafka.port}`)));
+  else if (host?.ownServers.kafka) rows.push(Promise.resolve(ended('kafka')));
+  if (schemaRegistryUrl)
+    rows.push(
+      answers('schema-registry (yours)', 'start it, or correct SCHEMA_REGISTRY_URL', () =>
+        pingSchemaRegistry(schemaRegistryUrl),
+      ),
+    );
+  else if (schemaRegistry)
+    rows.push(
+      answers('schema-registry', RESTART, () => pingSchemaRegistry(schemaRegistryUrlAt(schemaRegistry.port))),
+    );
+  else if (host?.ownServers.schemaRegistry) rows.push(Promise.resolve(ended('schema-registry')));
+  return rows;
+}
+
+/** `up` on a running stack starts again what has died. */
+const ended = (name: string): StatusRow => ({ name, state: 'down', cause: 'it has ended', fix: START });
 
 async function answers(name: string, fix: string, ask: () => Promise<unknown>): Promise<StatusRow> {
   try {

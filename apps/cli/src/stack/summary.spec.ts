@@ -17,6 +17,8 @@ describe('summary', () => {
     host,
     databaseUrl: 'postgres://me:hunter2@db:5432/x',
     redisUrl: 'redis://cache',
+    kafkaBrokers: null,
+    schemaRegistryUrl: null,
     token: 'T',
   };
 
@@ -30,6 +32,15 @@ describe('summary', () => {
       'curl -sS',
     ])
       expect(text).toContain(part);
+    expect(text).not.toContain('hunter2');
+  });
+
+  it('names Kafka and its schema registry where the stack has them', () => {
+    expect(summary(facts)).not.toContain('kafka');
+    const kafka = { kafkaBrokers: '127.0.0.1:8192', schemaRegistryUrl: 'http://u:hunter2@registry/' };
+    const text = summary({ ...facts, ...kafka });
+    expect(text).toMatch(/kafka +127\.0\.0\.1:8192/);
+    expect(text).toMatch(/schema-registry +http:/);
     expect(text).not.toContain('hunter2');
   });
 
@@ -48,7 +59,7 @@ describe('curlLine', () => {
 });
 
 describe('changedSettings', () => {
-  const digest = { model: 'a', database: 'b', redis: 'c', build: 'd' };
+  const digest = { model: 'a', database: 'b', redis: 'c', kafka: 'e', schemaRegistry: 'f', build: 'd' };
   const stack = (env: Record<string, string>, portOffset: number, model = 'a') =>
     ({ env, settings: { portOffset }, settingsDigest: () => ({ ...digest, model }) }) as unknown as Stack;
 

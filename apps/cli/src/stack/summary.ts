@@ -5,16 +5,22 @@ interface Facts {
   host: Pick<HostRecord, 'services' | 'scripted'>;
   databaseUrl: string;
   redisUrl: string;
+  /** Null: the stack has none, and nothing is said. */
+  kafkaBrokers: string | null;
+  schemaRegistryUrl: string | null;
   token: string;
 }
 
 /** What `up` prints. */
-export function summary({ title, host, databaseUrl, redisUrl, token }: Facts): string {
+export function summary(facts: Facts): string {
+  const { title, host, databaseUrl, redisUrl, kafkaBrokers, schemaRegistryUrl, token } = facts;
   const rows: Array<[string, string]> = [
     ...host.services.map(({ name, url }): [string, string] => [name, url]),
     ['postgres', withoutPassword(databaseUrl)],
     ['redis', withoutPassword(redisUrl)],
   ];
+  if (kafkaBrokers) rows.push(['kafka', kafkaBrokers]);
+  if (schemaRegistryUrl) rows.push(['schema-registry', withoutPassword(schemaRegistryUrl)]);
   const width = Math.max(...rows.map(([name]) => name.length));
   const model = host.scripted
     ? [

@@ -25,7 +25,7 @@ export async function run({ words, agent, json }: RunOptions): Promise<number> {
     (text) => process.stderr.write(text),
     process.stderr.isTTY ? process.stderr.columns : null,
   );
-  const host = await ensureHost(stack, (line) => progress.line(line));
+  const host = await ensureHost(stack, false, (line) => progress.line(line));
   const changed = changedSettings(host, stack);
   if (changed) progress.line(changed);
   const gateway = new Gateway(urlOf(host, 'gateway'), await developerToken(stack, host));
