@@ -1,13 +1,11 @@
+import type { Subject } from '#libs/auth';
 import type { MessageBodies, MessageKind } from '#libs/contracts';
 
-/** On whose behalf a message is sent; the relay gets a token for its recipient from it when it publishes. */
-export interface MessageSubject {
-  tenant: string;
-  userId: string | null;
-  scopes: readonly string[];
-  /** The token with which the work arrived, to be exchanged; null when a service works for nobody (tenant `system`). */
-  token: string | null;
-}
+/**
+ * On whose behalf a message is sent: the relay exchanges its token for one of the recipient when it publishes. Without a token
+ * the message carries one of the service itself, tenant `system`.
+ */
+export type MessageSubject = Subject;
 
 /** A row of the outbox `<schema>.messages`, before it has a place in the order of publishing. */
 export interface OutboxMessage<K extends MessageKind = MessageKind> {

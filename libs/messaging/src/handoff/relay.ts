@@ -180,8 +180,9 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
         headers,
         envelopeHeaders({ id, source: this.options.service, kind, traceparent, createdAt, subject: about }),
       );
-      if (recipient !== null)
-        headers['authorization'] = await Promise.resolve(this.tokens.authorization(recipient, subject));
+      // Without a token to exchange, the service speaks for itself alone.
+      const onBehalf = subject.token === null ? undefined : subject;
+      if (recipient !== null) headers['authorization'] = await this.tokens.authorization(recipient, onBehalf);
       return { id, topic, key, headers, value };
     } catch (error) {
       if (error instanceof RetryableError || error instanceof TerminalError) return error;
