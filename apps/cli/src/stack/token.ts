@@ -10,7 +10,7 @@ export async function printToken(audience: string | undefined): Promise<void> {
     .map((name) => name.trim())
     .filter(Boolean);
   const stack = new Stack();
-  const host = await ensureHost(stack, (line) => process.stderr.write(`${line}\n`));
+  const host = await ensureHost(stack, false, (line) => process.stderr.write(`${line}\n`));
   const token = await developerToken(stack, host, names.length > 0 ? names : DEVELOPER_AUDIENCES);
   process.stdout.write(`${token}\n`);
 }
