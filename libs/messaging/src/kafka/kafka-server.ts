@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KafkaContext, ServerKafka } from '@nestjs/microservices';
-import { KafkaJSError, type Consumer, type EachBatchPayload, type Kafka, type KafkaMessage } from 'kafkajs';
+import kafkajs, { type Consumer, type EachBatchPayload, type Kafka, type KafkaMessage } from 'kafkajs';
 import { messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import type { Handoff, PoisonHandler } from '../handoff/handoff.js';
 import { pauseBefore, type MessageReceiver } from '../handoff/receiver.js';
 import { workThrough } from './batch-work.js';
 import { brokerStamped, rawMessage } from './raw-message.js';
+
+// Node finds no named export of it in kafkajs' CommonJS.
+const { KafkaJSError } = kafkajs;
 
 /** A member that is silent for so long loses its partitions. */
 const SESSION_TIMEOUT_MS = 10_000;
