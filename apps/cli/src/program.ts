@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { SUITES } from './checks/suites.js';
+import type { CreateOptions } from './identity/keys.js';
 
 /** The commands load their code when they are called: `--help` and `run` on a running stack stay quick. */
 export function program(): Command {
@@ -10,6 +11,7 @@ export function program(): Command {
     .exitOverride();
   stackCommands(baton);
   taskCommands(baton);
+  keyCommands(baton);
   checkCommands(baton);
   return baton;
 }
@@ -75,6 +77,40 @@ function taskCommands(baton: Command): void {
     .action(async (path: string) => {
       const { addKnowledge } = await import('./knowledge/add.js');
       await addKnowledge(path);
+    });
+}
+
+function keyCommands(baton: Command): void {
+  const keys = baton.command('keys').description('API keys of users and tenants');
+  keys
+    .command('create')
+    .description('make a key; it is printed this one time')
+    .option('--user <id>', "whose key it is; without it the key is the tenant's")
+    .option('--tenant <id>', 'default: dev')
+    .option('--scope <name...>', 'tasks:read, tasks:write, admin (default: the first two)')
+    .option('--expires <time>', 'e.g. 90m, 12h, 30d, or a date')
+    .option('--name <text>', 'what it is for')
+    .option('--json', 'print the whole answer')
+    .action(async ({ scope = [], ...options }: Partial<CreateOptions>) => {
+      const { createKey } = await import('./identity/keys.js');
+      await createKey({ ...options, scope });
+    });
+  keys
+    .command('list')
+    .description('show all keys, without their secrets')
+    .option('--tenant <id>', 'of this tenant alone')
+    .option('--json', 'print a JSON list')
+    .action(async (options: { tenant?: string; json?: boolean }) => {
+      const { listKeys } = await import('./identity/keys.js');
+      await listKeys(options);
+    });
+  keys
+    .command('revoke')
+    .description('let a key open nothing any more')
+    .argument('<id>')
+    .action(async (id: string) => {
+      const { revokeKey } = await import('./identity/keys.js');
+      await revokeKey(id);
     });
 }
 

@@ -1,4 +1,4 @@
-import { Controller, Get, Inject, Param, Post, Req, Res } from '@nestjs/common';
+import { Controller, Get, Inject, Param, Post, Req, Res, UseGuards } from '@nestjs/common';
 import {
   ApiAcceptedResponse,
   ApiBearerAuth,
@@ -8,6 +8,7 @@ import {
   ApiOkResponse,
   ApiOperation,
   ApiQuery,
+  ApiSecurity,
   ApiTags,
   type ApiBodyOptions,
 } from '@nestjs/swagger';
@@ -28,6 +29,7 @@ import {
 } from '#libs/contracts';
 import { resolveAgent, type AgentUrls } from './agents.js';
 import { Forwarder } from './forwarder.js';
+import { RateLimitGuard } from './rate-limit.guard.js';
 
 /** Injection token of the `AgentUrls`. */
 export const AGENT_URLS = Symbol('AgentUrls');
@@ -44,6 +46,8 @@ type AgentState = ({ ready: true } & AgentCard) | { ready: false; id: string; ca
 @ApiTags('v1')
 @ApiDefaultResponse({ description: 'A problem (RFC 9457)', content: PROBLEM_CONTENT })
 @ApiBearerAuth()
+@ApiSecurity('api-key')
+@UseGuards(RateLimitGuard)
 @Controller('v1')
 export class GatewayController {
   /** Which agent has a task; found by asking when it is not remembered. */

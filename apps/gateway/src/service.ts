@@ -1,20 +1,34 @@
 import { AUTH_CONFIG, AuthModule } from '#libs/auth';
-import { loadConfig, str, type ServiceFactory } from '#libs/chassis';
+import { bounded, loadConfig, str, type ServiceFactory } from '#libs/chassis';
 import { parseAgents } from './agents.js';
 import { Forwarder } from './forwarder.js';
 import { AGENT_URLS, GatewayController } from './gateway.controller.js';
+import { RATE_LIMIT_OPTIONS, RateLimits } from './rate-limits.js';
 
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
     AGENT_URLS: str({ desc: 'The agents: agent-search=http://host:port,…' }),
     ...AUTH_CONFIG,
+    REDIS_URL: str({ default: '', desc: 'Counts requests over all instances; without it, per instance' }),
+    RATE_LIMIT_PER_MINUTE: bounded(
+      1,
+      10_000_000,
+    )({ default: 600, desc: 'Requests of one API key, or of one user with a token' }),
   });
   return {
     name: 'gateway',
     description: "Baton's public door",
     imports: [AuthModule.forRoot({ service: 'gateway', config, allowedCallers: null, apiKeys: true })],
     controllers: [GatewayController],
-    providers: [{ provide: AGENT_URLS, useValue: parseAgents(config.AGENT_URLS) }, Forwarder],
+    providers: [
+      { provide: AGENT_URLS, useValue: parseAgents(config.AGENT_URLS) },
+      Forwarder,
+      {
+        provide: RATE_LIMIT_OPTIONS,
+        useValue: { redisUrl: config.REDIS_URL || null, perMinute: config.RATE_LIMIT_PER_MINUTE },
+      },
+      RateLimits,
+    ],
   };
 };
 

@@ -70,6 +70,7 @@ export class RegistryController {
     @Caller() caller: Principal,
     @Res({ passthrough: true }) response: Response,
   ): Promise<InvokeResponse> {
+    requireOwnName(caller, headers['x-agent-id']);
     const answer = await this.invocations.invoke({
       ...readCallHeaders(headers),
       caller,
@@ -85,4 +86,10 @@ export class RegistryController {
   private maySee({ caller }: Principal, { definition, owner }: RegisteredTool): boolean {
     return owner === caller || this.acl.mayCall(caller, definition.name);
   }
+}
+
+/** Who calls is known from the token; a header that says something else is a mistake or worse. */
+function requireOwnName({ caller }: Principal, agentId: string | undefined): void {
+  if (agentId !== undefined && agentId !== caller)
+    throw new TerminalError('forbidden', 'X-Agent-Id names another agent than the token', { status: 403 });
 }

@@ -16,15 +16,15 @@ export class Authentication {
 
   /** @throws TerminalError 401 `unauthenticated`; RetryableError 503 `identity-unavailable` */
   async authenticate(header: Header): Promise<Principal> {
-    const authorization = header('authorization');
-    const apiKey = this.apiKeys && apiKeyOf(authorization, header('x-api-key'));
-    const bearer = apiKey ? await this.apiKeys!.authorization(apiKey) : authorization;
+    const apiKey = this.apiKeys && apiKeyOf(header);
+    const bearer = apiKey ? await this.apiKeys!.authorization(apiKey) : header('authorization');
     return this.verifier.verify(bearer, this.audience);
   }
 }
 
-/** The key of `Authorization: Bearer baton_…` or `X-API-Key`. */
-function apiKeyOf(authorization: string | undefined, apiKey: string | undefined): string | undefined {
-  if (authorization === undefined) return apiKey;
+/** The key of `Authorization: Bearer baton_…` or, where there is no such header, of `X-API-Key`. */
+export function apiKeyOf(header: Header): string | undefined {
+  const authorization = header('authorization');
+  if (authorization === undefined) return header('x-api-key');
   return /^Bearer (baton_\S+)$/i.exec(authorization)?.[1];
 }

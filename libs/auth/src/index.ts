@@ -1,4 +1,5 @@
 export { API_KEY } from './api-keys.js';
+export { apiKeyOf } from './authentication.js';
 export { AUTH_CONFIG, clientSecret, DEFAULT_ISSUER, type AuthConfig } from './auth.config.js';
 export { AuthModule } from './auth.module.js';
 export {
@@ -30,5 +31,5 @@ export {
   type IssuedToken,
 } from './token-endpoint.js';
 export { TokenVerifier } from './token-verifier.js';
-export { AllowCallers, Caller, Public, Scopes } from './token.guard.js';
+export { AllowCallers, Caller, callerOf, Public, Scopes } from './token.guard.js';
 export { Tokens } from './tokens.js';

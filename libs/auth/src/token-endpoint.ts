@@ -38,9 +38,10 @@ export class TokenEndpoint {
   }
 
   /**
-   * @throws RetryableError 503 `identity-unavailable`: identity is away or cannot answer now
-   * @throws TerminalError 401 `unauthenticated`: the subject's token or key does not count (any more), or this client's secret;
-   *   403 `forbidden`: this client may not call the audience
+   * @throws RetryableError 503 `identity-unavailable`: identity is away, or does not know this client's secret, which is no fault of
+   *   whoever asked this service
+   * @throws TerminalError 401 `unauthenticated`: the subject's token or key does not count (any more); 403 `forbidden`: this client may
+   *   not call the audience
    */
   async request(parameters: Record<string, string> | URLSearchParams): Promise<IssuedToken> {
     const { statusCode, text } = await this.post(new URLSearchParams(parameters).toString());
@@ -48,6 +49,7 @@ export class TokenEndpoint {
     const body = parse(text);
     if (statusCode === 200 && typeof body['access_token'] === 'string')
       return { accessToken: body['access_token'], expiresIn: Number(body['expires_in']) };
+    if (body['error'] === 'invalid_client') throw unavailable('it does not take BATON_CLIENT_SECRET');
     const reason = `${String(body['error'])}: ${String(body['error_description'])}`;
     if (body['error'] === 'invalid_target')
       throw new TerminalError('forbidden', `identity refused a token (${reason})`, { status: 403 });

@@ -40,12 +40,15 @@ export const Scopes = (...scopes: Scope[]) => SetMetadata(NEEDED_SCOPES, scopes)
 /** By HTTP request or gRPC metadata object. */
 const principals = new WeakMap<object, Principal>();
 
-/** The caller of the current HTTP request or gRPC call. */
-export const Caller = createParamDecorator((_: unknown, context: ExecutionContext): Principal => {
+/** The caller of an HTTP request or gRPC call that `TokenGuard` has let in. */
+export function callerOf(context: ExecutionContext): Principal {
   const principal = principals.get(carrierOf(context));
   if (!principal) throw new Error('No principal: is the route public?');
   return principal;
-});
+}
+
+/** The caller of the current HTTP request or gRPC call. */
+export const Caller = createParamDecorator((_: unknown, context: ExecutionContext) => callerOf(context));
 
 /** Asks every HTTP request (header) and gRPC call (metadata) for its token, then for its caller and its scopes. */
 @Injectable()

@@ -142,6 +142,8 @@ function serveDocs(app: INestApplication, { name, description }: ServiceDefiniti
     .setTitle(name)
     .setDescription(description)
     .addBearerAuth()
+    .addBasicAuth()
+    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key' }, 'api-key')
     .setVersion('1');
   SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, builder.build()));
 }

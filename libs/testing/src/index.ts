@@ -1,3 +1,4 @@
+export { ask, type Asked } from './ask.js';
 export { eventually } from './eventually.js';
 export { forgedTokens, type ForgedToken } from './forged-tokens.js';
 export { answer, callTool, type Scenario, type ScenarioCounts, type ScenarioStep } from './scenario.js';

@@ -1,14 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { Tokens, type AuthConfig, type Scope } from '#libs/auth';
+import type { AuthConfig, Scope, Tokens } from '#libs/auth';
 import { HttpClient, type Env } from '#libs/chassis';
 import {
-  clientEnvironment,
   DEVELOPER_AUDIENCES,
-  freePort,
-  identityEnvironment,
   spawnService,
   startThrowawayStack,
-  type ClientRights,
   type SpawnedService,
   type SpawnOptions,
   type ThrowawayStack,
@@ -17,7 +12,8 @@ import { eventually } from './eventually.js';
 import type { Scenario, ScenarioCounts } from './scenario.js';
 import { TaskApi } from './task-api.js';
 import { TEST_TOOLS } from './test-tool-names.js';
-import { TestSigner, type TokenClaims } from './test-signer.js';
+import { TestIdentity } from './test-identity.js';
+import type { TestSigner, TokenClaims } from './test-signer.js';
 import { TestTools } from './test-tools.js';
 
 /** The agent programs that a stack can start. */
@@ -33,22 +29,6 @@ export interface SpawnAgentOptions {
   /** Default `ready`. */
   until?: SpawnOptions['until'];
 }
-
-/** The clients of the identity service: every service that a test may start, and the test itself, which may call all of them. */
-const CLIENTS: Record<string, ClientRights> = {
-  gateway: {},
-  orchestrator: {},
-  supervisor: {},
-  'dead-letters': {},
-  'tool-registry': {},
-  'tools-test': {},
-  'tools-knowledge': {},
-  // Results go to whoever gave the task.
-  'agent-test': { audiences: ['tool-registry', 'orchestrator', 'gateway', 'dead-letters', 'tests'] },
-  'agent-search': {},
-  cli: {},
-  tests: { audiences: ['*'], scopes: ['tasks:read', 'tasks:write', 'admin'] },
-};
 
 /** The client that a program is. */
 const CLIENT_OF: Record<string, string> = {
@@ -70,7 +50,8 @@ export interface Person {
 }
 
 /**
- * Postgres, Redis, the identity service, the scripted model, the tool registry and the tests' tools, for one test file; every service is a process of its own.
+ * Postgres, Redis, the identity service, the scripted model, the tool registry and the tests' tools, for one test file; every service is
+ * a process of its own.
  * Agents and gateways are started by the test, each with its own variables.
  */
 export class TestStack {
@@ -80,10 +61,9 @@ export class TestStack {
   private constructor(
     readonly infrastructure: ThrowawayStack,
     readonly env: Env,
-    private readonly secret: string,
-    /** Signs with the key of the identity service: right tokens, and wrong ones. */
-    readonly signer: TestSigner,
-    readonly identity: SpawnedService,
+    private readonly issuer: TestIdentity,
+    /** The identity service that runs now. */
+    public identity: SpawnedService,
     readonly llm: SpawnedService,
     readonly registry: SpawnedService,
     readonly tools: TestTools,
@@ -103,31 +83,21 @@ export class TestStack {
         LOG_LEVEL: 'info',
         ...env,
       };
-      const secret = randomBytes(32).toString('hex');
-      const port = String(await freePort());
-      const identityUrl = `http://127.0.0.1:${port}`;
-      const signer = new TestSigner(identityUrl);
-      const authOf = (client: string) => clientEnvironment(secret, client, identityUrl);
-      const issuing: Env = {
-        ...identityEnvironment(secret, CLIENTS),
-        IDENTITY_SIGNING_KEY: signer.pem,
-        PORT: port,
-        BATON_TOKEN_ISSUER: identityUrl,
-      };
+      const issuer = await TestIdentity.create();
       const [identity, llm, registry] = await Promise.all([
-        spawnService({ path: 'identity', env: { ...common, ...issuing } }).then(keep),
+        issuer.start(common).then(keep),
         spawnService({ path: 'scripted-llm', env: common }).then(keep),
         spawnService({
           path: 'tool-registry',
-          env: { ...common, ...authOf('tool-registry'), ...REGISTRY_ENV },
+          env: { ...common, ...issuer.env('tool-registry'), ...REGISTRY_ENV },
         }).then(keep),
       ]);
       const tools = keep(new TestTools());
-      await tools.start(authOf('tools-test') as unknown as AuthConfig, registry.url);
+      await tools.start(issuer.env('tools-test') as unknown as AuthConfig, registry.url);
       await eventually(async () => (await fetch(`${tools.url}/ready`)).ok, Boolean, {
         what: 'registered tools',
       });
-      return new TestStack(infrastructure, common, secret, signer, identity, llm, registry, tools);
+      return new TestStack(infrastructure, common, issuer, identity, llm, registry, tools);
     } catch (error) {
       // Nobody has the stack that could stop it.
       await Promise.allSettled(started.map((part) => part.stop()));
@@ -158,7 +128,7 @@ export class TestStack {
   /** A gateway in front of these agents. */
   spawnGateway(agents: Partial<Record<AgentName, string>>, env: Env = {}): Promise<SpawnedService> {
     const urls = Object.entries(agents).map(([id, url]) => `${id}=${url}`);
-    return this.spawn('gateway', { AGENT_URLS: urls.join(','), ...env });
+    return this.spawn('gateway', { AGENT_URLS: urls.join(','), RATE_LIMIT_PER_MINUTE: '1000000', ...env });
   }
 
   /** One more instance of the tool registry, with variables of its own; it shares catalogue and effect ledger with the first. */
@@ -168,7 +138,7 @@ export class TestStack {
 
   /** Any other service: the app below `apps/`, with the common variables and its own. */
   async spawn(path: string, env: Env = {}, until?: SpawnOptions['until']): Promise<SpawnedService> {
-    const own = { ...this.env, ...this.clientEnv(CLIENT_OF[path] ?? path), ...env };
+    const own = { ...this.env, ...this.issuer.env(CLIENT_OF[path] ?? path), ...env };
     const service = await spawnService({ path, env: own, until });
     this.services.push(service);
     return service;
@@ -185,18 +155,20 @@ export class TestStack {
     return (await this.http.json<ScenarioCounts>(`${this.llm.url}/scenarios/${name}`)).body;
   }
 
-  /** How a client authenticates at the identity service: `gateway`, `agent-test`, `tests`, … */
-  clientEnv(client: string): Env {
-    return clientEnvironment(this.secret, client, this.identity.url);
+  /** Starts the identity service again where the one was that has ended. */
+  async restartIdentity(): Promise<void> {
+    this.identity = await this.issuer.start(this.env);
+    this.services.push(this.identity);
   }
 
-  /** Tokens as a service gets them, from the identity service. */
+  /** Signs with the key of the identity service: right tokens, and wrong ones. */
+  get signer(): TestSigner {
+    return this.issuer.signer;
+  }
+
+  /** Tokens as a service gets them, from the identity service: of `gateway`, `agent-test`, `tests`, … */
   tokens(client: string): Tokens {
-    return new Tokens({
-      identityUrl: this.identity.url,
-      clientId: client,
-      clientSecret: this.clientEnv(client)['BATON_CLIENT_SECRET']!,
-    });
+    return this.issuer.tokens(client);
   }
 
   /** A token of a person that opens what `./baton up` opens, and every agent; `claims` override its own. */
