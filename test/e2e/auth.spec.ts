@@ -199,7 +199,7 @@ describe('roles', () => {
     const id = body['task_id'] as string;
     await eventually(
       () => ask(`${taskUrl}/tasks/${id}`, token('tasks:read')),
-      (seen) => seen.body['status'] === 'completed',
+      (seen) => (seen.body['status'] as unknown) === 'completed',
     );
     for (const [method, path, needed] of REQUESTS) {
       const base = path.includes('{id}') ? taskUrl : submitUrl;

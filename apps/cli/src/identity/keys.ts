@@ -85,7 +85,7 @@ const dateOf = (time: string | null) => time?.slice(0, 16).replace('T', ' ') ?? 
 
 async function asOperator<T>(work: (identity: Identity) => Promise<T>): Promise<T> {
   const stack = new Stack();
-  return withIdentity(stack, await ensureHost(stack, notice), work);
+  return withIdentity(stack, await ensureHost(stack, false, notice), work);
 }
 
 function print(value: unknown): void {
