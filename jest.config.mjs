@@ -25,18 +25,30 @@ const services = {
   globalTeardown: '<rootDir>/libs/testing/jest/global-teardown.mjs',
 };
 
+/** Kafka and a schema registry besides, unless TEST_KAFKA_BROKERS and TEST_SCHEMA_REGISTRY_URL name some. */
+const withKafka = {
+  ...services,
+  globalSetup: '<rootDir>/libs/testing/jest/kafka-setup.mjs',
+  setupFilesAfterEnv: ['<rootDir>/libs/testing/jest/kafka-skip.mjs'],
+};
+
 export default {
   // Integration tests share two cores with their own Postgres and Redis.
   maxWorkers: 2,
   projects: [
     project('unit', {
       roots: ['<rootDir>/apps', '<rootDir>/libs', '<rootDir>/bench'],
-      testRegex: '(?<!\\.int)\\.spec\\.ts$',
+      testRegex: '(?<!\\.(int|kafka))\\.spec\\.ts$',
     }),
     project('integration', {
       ...services,
       roots: ['<rootDir>/apps', '<rootDir>/libs'],
       testRegex: '\\.int\\.spec\\.ts$',
+    }),
+    project('kafka', {
+      ...withKafka,
+      roots: ['<rootDir>/apps', '<rootDir>/libs'],
+      testRegex: '\\.kafka\\.spec\\.ts$',
     }),
     project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
     project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
-import { Kafka, logLevel, type Consumer, type KafkaMessage } from 'kafkajs';
-import { kafkaSkip } from './kafka-binaries.js';
+import { Kafka, logLevel } from 'kafkajs';
 import { pingKafka } from './kafka-cluster.js';
+import { client, consume, createTopic, describeKafka, produce, text } from './kafka.fixture.js';
 import {
   startThrowawayKafka,
   startThrowawaySchemaRegistry,
@@ -11,50 +11,6 @@ import {
 } from './throwaway-kafka.js';
 
 jest.setTimeout(180_000);
-
-const skip = kafkaSkip();
-if (skip) process.stderr.write(`SKIPPED ${__filename}: ${skip}\n`);
-const describeKafka = skip ? describe.skip : describe;
-
-const client = (brokers: string) =>
-  new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { retries: 15 } });
-
-async function createTopic(kafka: Kafka, topic: string): Promise<void> {
-  const admin = kafka.admin();
-  await admin.connect();
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] });
-  await admin.disconnect();
-}
-
-async function produce(kafka: Kafka, topic: string, values: Array<string | Buffer>): Promise<void> {
-  const producer = kafka.producer({ idempotent: true });
-  await producer.connect();
-  await producer.send({ topic, acks: -1, messages: values.map((value) => ({ key: 'k', value })) });
-  await producer.disconnect();
-}
-
-/** The first `count` messages of a topic, for a group of its own. */
-async function consume(kafka: Kafka, topic: string, count: number): Promise<KafkaMessage[]> {
-  const consumer: Consumer = kafka.consumer({ groupId: `${topic}-${Date.now()}` });
-  const messages: KafkaMessage[] = [];
-  await consumer.connect();
-  await consumer.subscribe({ topic, fromBeginning: true });
-  await new Promise<void>((resolve, reject) => {
-    consumer
-      .run({
-        eachMessage: ({ message }) => {
-          messages.push(message);
-          if (messages.length === count) resolve();
-          return Promise.resolve();
-        },
-      })
-      .catch(reject);
-  });
-  await consumer.disconnect();
-  return messages;
-}
-
-const text = (messages: KafkaMessage[]) => messages.map(({ value }) => value?.toString());
 
 describeKafka('a throwaway Kafka of one node', () => {
   let kafka: ThrowawayKafka;

@@ -1,4 +1,5 @@
 export { ask, type Asked } from './ask.js';
+export { describeKafka } from './describe-kafka.js';
 export { eventually } from './eventually.js';
 export { forgedTokens, type ForgedToken } from './forged-tokens.js';
 export { answer, callTool, type Scenario, type ScenarioCounts, type ScenarioStep } from './scenario.js';

@@ -14,5 +14,5 @@ export function serverLabels(names: readonly ServerName[]): string[] {
 
 /** What is said before the stack is started. */
 export function starting(withKafka: boolean): string {
-  return `Starting Postgres, Redis, ${withKafka ? 'Kafka, its schema registry ' : ''}and the services …`;
+  return `Starting Postgres, Redis${withKafka ? ', Kafka, its schema registry' : ''} and the services …`;
 }

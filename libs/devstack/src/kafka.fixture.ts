@@ -1,0 +1,58 @@
+import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
+import { kafkaSkip } from './kafka-binaries.js';
+
+/** As `describeKafka` of libs/testing, which stands above this lib. */
+export function describeKafka(title: string, tests: () => void): void {
+  const reason = kafkaSkip();
+  if (reason) process.stderr.write(`SKIPPED: ${title}. ${reason}\n`);
+  (reason ? describe.skip : describe)(title, tests);
+}
+
+export const client = (brokers: string) =>
+  new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { retries: 15 } });
+
+export async function createTopic(kafka: Kafka, topic: string): Promise<void> {
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] });
+  await admin.disconnect();
+}
+
+export async function produce(kafka: Kafka, topic: string, values: Array<string | Buffer>): Promise<void> {
+  const producer = kafka.producer({ idempotent: true });
+  await producer.connect();
+  await producer.send({ topic, acks: -1, messages: values.map((value) => ({ key: 'k', value })) });
+  await producer.disconnect();
+}
+
+/** The first `count` messages of a topic, for a group of its own. */
+export async function consume(kafka: Kafka, topic: string, count: number): Promise<KafkaMessage[]> {
+  const consumer = kafka.consumer({ groupId: `${topic}-${Date.now()}` });
+  const messages: KafkaMessage[] = [];
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  await new Promise<void>((resolve, reject) => {
+    consumer
+      .run({
+        eachMessage: ({ message }) => {
+          messages.push(message);
+          if (messages.length === count) resolve();
+          return Promise.resolve();
+        },
+      })
+      .catch(reject);
+  });
+  await consumer.disconnect();
+  return messages;
+}
+
+export const text = (messages: KafkaMessage[]) => messages.map(({ value }) => value?.toString());
+
+/** The node that leads partition 0. */
+export async function leaderOf(kafka: Kafka, topic: string): Promise<number> {
+  const admin = kafka.admin();
+  await admin.connect();
+  const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+  await admin.disconnect();
+  return topics[0]!.partitions[0]!.leader;
+}
