@@ -50,6 +50,7 @@ export default {
       roots: ['<rootDir>/apps', '<rootDir>/libs'],
       testRegex: '\\.kafka\\.spec\\.ts$',
     }),
+    project('handoff', { ...services, roots: ['<rootDir>/test/handoff'], testRegex: '\\.spec\\.ts$' }),
     project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
     project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),
   ],

@@ -7,16 +7,19 @@ import { Tokens } from '#libs/auth';
 import { loadConfig, startService, type Env, type RunningService } from '#libs/chassis';
 import { DEAD_LETTERS_TOPIC, type AgentTaskEvent } from '#libs/contracts';
 import { Database, DatabaseModule, type Query } from '#libs/database';
-import { HANDOFF_CONFIG } from './handoff/config.js';
-import { connectHandoff } from './handoff/consumers.js';
-import { deadLetterOf } from './handoff/dead-letter.js';
-import type { IncomingMessage, OutboxMessage } from './handoff/handoff.js';
-import { HandoffModule } from './handoff/handoff.module.js';
-import { InboxRepository } from './handoff/inbox.repository.js';
-import { OutboxRepository } from './handoff/outbox.repository.js';
-import { MessageRelay } from './handoff/relay.js';
-import { handoffTables } from './handoff/tables.js';
-import { MessagingModule } from './messaging.module.js';
+import {
+  connectHandoff,
+  deadLetterOf,
+  HANDOFF_CONFIG,
+  HandoffModule,
+  handoffTables,
+  InboxRepository,
+  MessageRelay,
+  MessagingModule,
+  OutboxRepository,
+  type IncomingMessage,
+  type OutboxMessage,
+} from '#libs/messaging';
 
 /** A schema with the hand-off's tables and `effects`: one row per message that was handled. */
 class Tables1700000000000 implements MigrationInterface {
