@@ -32,10 +32,10 @@ const cancellerOf = ({ tasks, runs, feed, channels }: Process) => {
     tasks,
     runs,
     feed,
-    announcements: new Announcements({
-      definition: { id: AGENT_ID },
-      config: { KAFKA_BROKERS: '' },
-    } as Agent),
+    announcements: new Announcements(
+      { definition: { id: AGENT_ID }, config: { KAFKA_BROKERS: '' } } as Agent,
+      { wake: () => undefined },
+    ),
     channels,
     dispatcher: { begin: (dispatch: Dispatch) => void told.push(dispatch) },
     leases: {

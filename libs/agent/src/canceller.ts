@@ -54,14 +54,23 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
    * `cancel_requested` is set and the worker has not confirmed yet.
    * @throws TerminalError `task-not-found` (404), `task-finished` (409)
    */
-  async cancel(taskId: string, scope: Scope): Promise<TaskView> {
+  cancel(taskId: string, scope: Scope): Promise<TaskView> {
+    return this.end(taskId, scope, CONFIRM_MS);
+  }
+
+  /** The same, without waiting for a worker's confirmation. */
+  async request(taskId: string, scope: Scope): Promise<void> {
+    await this.end(taskId, scope, 0);
+  }
+
+  private async end(taskId: string, scope: Scope, confirmMs: number): Promise<TaskView> {
     await this.tasks.require(taskId, scope);
     for (let attempt = 0; attempt < UNHELD_ATTEMPTS; attempt += 1) {
       const flagged = await this.tasks.requestCancel(taskId);
       if (!flagged) break;
       if (flagged.held) {
         this.channels.publish(this.channel, taskId);
-        await this.feed.waitForEnd(taskId, CONFIRM_MS);
+        if (confirmMs > 0) await this.feed.waitForEnd(taskId, confirmMs);
         break;
       }
       if (await this.endUnheld(taskId)) break;
@@ -86,14 +95,16 @@ export class Canceller implements OnApplicationBootstrap, OnApplicationShutdown 
     const body = finishEntry(taskId, state, ending, current.elapsedMs);
     const seq = state.seq + 1;
     const finish = [{ seq, body }];
+    const messages = this.announcements.ended(current, state, finish, body, false);
     const written = await this.runs.finishUnheld({
       taskId,
       epoch: current.epoch,
       entries: finish,
-      messages: this.announcements.ended(current, state, finish, body, false),
+      messages,
       ...resultColumns(body),
     });
     if (written.fenced) return false;
+    this.announcements.written(messages);
     this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
     if (written.next) this.dispatcher.begin(written.next);
     this.metrics.ended(this.agent.definition.id, body.result);

@@ -103,12 +103,14 @@ export class Intake {
       requestHash,
       timeoutMs: Math.min(task.timeoutMs ?? longest, longest),
     };
-    fresh.messages = this.announcements.accepted(fresh);
+    const messages = this.announcements.accepted(fresh);
+    fresh.messages = messages;
     await failpoint('intake.before-commit');
     const accepted = await (message ? this.tasks.acceptMessage(fresh, message) : this.tasks.accept(fresh));
     await failpoint('intake.after-commit');
     if (!accepted) return null;
     if (accepted.created) {
+      this.announcements.written(messages);
       this.backlog.accepted(task.tenant);
       this.dispatcher.begin({ taskId: id, dispatchNo: 1 });
     } else assertSame(accepted, { ...task, requestHash });

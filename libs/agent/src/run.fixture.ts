@@ -126,7 +126,7 @@ export async function runScript(
       },
     },
     feed: { announce: () => undefined },
-    announcements: { appended: () => [], ended: () => [] },
+    announcements: { appended: () => [], ended: () => [], written: () => undefined },
     dispatcher: { begin: () => undefined },
     metrics: { ended: () => undefined, modelReplied: () => undefined, toolCalled: () => undefined },
     logger: createLogger('test', 'silent'),

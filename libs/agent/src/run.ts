@@ -173,6 +173,7 @@ export class Runner {
     const messages = this.announcements.appended(lease.task, run.state, { seq, body });
     const written = await lease.persist(() => this.runs.append({ taskId, epoch, seq, body, messages }));
     if (written.fenced) return this.lost(lease);
+    this.announcements.written(messages);
     await failpoint('run.after-journal');
     run.state = apply(run.state, body);
     this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
@@ -199,6 +200,7 @@ export class Runner {
     );
     if (written.fenced) return this.lost(lease);
     run.ended = true;
+    this.announcements.written(messages);
     await failpoint('run.after-finish');
     for (const { seq, body } of entries) this.feed.announce(taskId, { entry: { seq, at: written.at, body } });
     if (written.next) this.dispatcher.begin(written.next);

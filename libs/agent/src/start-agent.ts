@@ -4,7 +4,7 @@ import { AuthModule, Tokens } from '#libs/auth';
 import { HttpClient, Readiness, runService, type ServiceFactory } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
 import { LLM, llmModule, type Llm } from '#libs/llm';
-import { MessagingModule } from '#libs/messaging';
+import { connectHandoff, HandoffModule, MessagingModule } from '#libs/messaging';
 import { ToolClient } from '#libs/tools';
 import { AGENT, type Agent } from './agent.js';
 import { Backlog } from './backlog.js';
@@ -12,9 +12,13 @@ import { Canceller } from './canceller.js';
 import { agentConfig } from './config.js';
 import type { AgentDefinition } from './definition.js';
 import { Dispatcher, queueName, runQueueProvider } from './dispatcher.js';
+import { createHandoffDoor } from './doors/handoff.door.js';
 import { TaskController } from './doors/task.controller.js';
 import { TaskFeed } from './feed.js';
 import { Announcements } from './handoff/announcements.js';
+import { handOffsOf } from './handoff/hand-offs.js';
+import { Senders } from './handoff/senders.js';
+import { UndeliverableTasks } from './handoff/undeliverable-tasks.js';
 import { Intake } from './intake.js';
 import { Leases } from './lease.js';
 import { LocalRuns } from './local-runs.js';
@@ -50,9 +54,11 @@ export function agentService(definition: AgentDefinition): ServiceFactory {
           poolMax: config.DATABASE_POOL,
         }),
         MessagingModule.forRoot(config.REDIS_URL),
+        HandoffModule.forRoot({ service: definition.id, schema: 'agents', config }),
         llmModule(config),
         agentModule({ definition, config }),
       ],
+      openDoors: (app) => connectHandoff(app, (poison) => app.get(UndeliverableTasks).bury(poison)),
     };
   };
 }
@@ -66,7 +72,7 @@ function agentModule(agent: Agent): DynamicModule {
   return {
     module: AgentModule,
     imports: [BullModule.registerQueue({ name: queueName(agent.definition.id) })],
-    controllers: [TaskController],
+    controllers: [TaskController, createHandoffDoor(agent)],
     providers: [
       { provide: AGENT, useValue: agent },
       { provide: ToolClient, inject: [Tokens, Readiness, LLM], useFactory: toolClient(agent) },
@@ -78,6 +84,9 @@ function agentModule(agent: Agent): DynamicModule {
       Dispatcher,
       TaskFeed,
       Announcements,
+      Senders,
+      UndeliverableTasks,
+      handOffsOf(agent.definition.id),
       Backlog,
       Intake,
       Leases,

@@ -8,4 +8,4 @@ export * from './http-client.js';
 export { sendProblem, type ErrorBody } from './problem.filter.js';
 export * from './root.js';
 export * from './service.js';
-export { OpaqueFieldsPipe } from './validation.js';
+export { OpaqueFieldsPipe, RequestValidationPipe } from './validation.js';

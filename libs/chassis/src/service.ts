@@ -31,6 +31,8 @@ export interface ServiceDefinition {
   /** Paths whose bodies are forms instead of JSON; see `BodyLimits`. */
   formPaths?: string[];
   errorBody?: ErrorBody;
+  /** Opens further doors, such as the one for messages; called once the HTTP one is open. */
+  openDoors?: (app: INestApplication) => Promise<void>;
   /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
   explainBodyError?: (error: unknown, request: Request) => unknown;
 }
@@ -100,6 +102,7 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
   Object.assign(server, { connectionsCheckingInterval: SLOW_CHECK_MS });
   server.on('clientError', answerClientError);
   await app.listen(config.PORT, config.HOST);
+  await definition.openDoors?.(app);
   const { port } = server.address() as AddressInfo;
   const url = `http://${config.HOST === '0.0.0.0' ? '127.0.0.1' : config.HOST}:${port}`;
   logger.info({ url }, 'service started');

@@ -12,6 +12,7 @@ import {
   type MessageKind,
 } from '#libs/contracts';
 import type { Subject } from '#libs/auth';
+import { MessageRelay } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
 import { apply, type RunState } from '../loop/state.js';
 import type { NewTask } from '../store/acceptances.js';
@@ -31,9 +32,17 @@ export class Announcements {
   private readonly agentId: string;
   private readonly tellsTheWorld: boolean;
 
-  constructor(@Inject(AGENT) { definition, config }: Agent) {
+  constructor(
+    @Inject(AGENT) { definition, config }: Agent,
+    @Inject(MessageRelay) private readonly relay: Pick<MessageRelay, 'wake'>,
+  ) {
     this.agentId = definition.id;
     this.tellsTheWorld = config.KAFKA_BROKERS !== '';
+  }
+
+  /** The write that took `messages` along is committed. */
+  written(messages: readonly TakenAlong[]): void {
+    if (messages.length > 0) this.relay.wake();
   }
 
   accepted(task: NewTask): TakenAlong[] {

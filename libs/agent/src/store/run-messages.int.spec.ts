@@ -28,7 +28,9 @@ beforeAll(async () => {
 afterAll(() => store.stop());
 
 const announcementsOf = (brokers: string) =>
-  new Announcements({ definition: { id: AGENT_ID }, config: { KAFKA_BROKERS: brokers } } as Agent);
+  new Announcements({ definition: { id: AGENT_ID }, config: { KAFKA_BROKERS: brokers } } as Agent, {
+    wake: () => undefined,
+  });
 const quiet = announcementsOf('');
 const REPLY = { replyTo: 'orchestrator' };
 const STEPS = { ...REPLY, streamSteps: true };
@@ -244,7 +246,7 @@ describe('steps', () => {
     ]);
     const steps = sent.slice(0, 3).map(({ body: step }) => step as unknown as AgentStepEvent);
     expect(steps.map(({ sequence, step_number: step, type }) => [sequence, step, type])).toEqual([
-      [1, 1, 'tool_call'],
+      [1, 1, 'llm_call'],
       [2, 2, 'llm_call'],
       [3, 2, 'finish'],
     ]);

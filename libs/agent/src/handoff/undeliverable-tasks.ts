@@ -1,0 +1,111 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { Principal, Subject } from '#libs/auth';
+import {
+  BatonError,
+  DEAD_LETTERS_TOPIC,
+  resultsTopic,
+  RetryableError,
+  type AgentResultEvent,
+  type AgentTaskEvent,
+} from '#libs/contracts';
+import { Database } from '#libs/database';
+import {
+  deadLetterOf,
+  InboxRepository,
+  MessageRelay,
+  OutboxRepository,
+  type OutboxMessage,
+  type PoisonMessage,
+} from '#libs/messaging';
+import { AGENT, type Agent } from '../agent.js';
+import { Senders } from './senders.js';
+
+/** The service itself, for messages of which nobody knows whose they are. */
+const NOBODY: Subject = { tenant: 'system', userId: null, scopes: [], token: null };
+
+/** What becomes of messages that cannot become tasks. */
+@Injectable()
+export class UndeliverableTasks {
+  private readonly agentId: string;
+
+  constructor(
+    @Inject(AGENT) { definition }: Agent,
+    @Inject(Senders) private readonly senders: Senders,
+    @Inject(Database) private readonly database: Database,
+    @Inject(InboxRepository) private readonly inbox: InboxRepository,
+    @Inject(OutboxRepository) private readonly outbox: OutboxRepository,
+    @Inject(MessageRelay) private readonly relay: MessageRelay,
+  ) {
+    this.agentId = definition.id;
+  }
+
+  /**
+   * Dead letter with the cause, inbox row, and a failed result for a caller that is known and waits for one: one transaction, once per message.
+   * @throws RetryableError while the database or the identity service is away
+   */
+  async bury(poison: PoisonMessage): Promise<void> {
+    const { raw } = poison;
+    const sender = await this.senderOf(poison);
+    const letter: OutboxMessage<'DeadLetterEvent'> = {
+      destination: DEAD_LETTERS_TOPIC,
+      key: raw.key || raw.id,
+      kind: 'DeadLetterEvent',
+      body: deadLetterOf(poison, this.agentId),
+      subject: sender ?? NOBODY,
+      traceparent: raw.traceparent,
+    };
+    const messages: OutboxMessage[] = [letter, ...this.replies(poison, sender)];
+    await this.database.transaction(async (query) => {
+      if (await this.inbox.record(query, raw.id)) await this.outbox.add(query, messages);
+    });
+    this.relay.wake();
+  }
+
+  private async senderOf({ raw }: PoisonMessage): Promise<Principal | null> {
+    try {
+      return await this.senders.identify(raw);
+    } catch (error) {
+      if (error instanceof RetryableError) throw error;
+      return null;
+    }
+  }
+
+  private replies(poison: PoisonMessage, sender: Principal | null): OutboxMessage[] {
+    const { raw, message } = poison;
+    if (!sender || message?.kind !== 'AgentTaskEvent') return [];
+    const { reply_to: replyTo } = message.body;
+    if (replyTo === null || !this.senders.mayReplyTo(sender, replyTo)) return [];
+    const reply: OutboxMessage<'AgentResultEvent'> = {
+      destination: resultsTopic(replyTo),
+      key: message.body.session_id || raw.id,
+      kind: 'AgentResultEvent',
+      body: this.refusalOf(message.body, poison),
+      subject: sender,
+      traceparent: raw.traceparent,
+    };
+    return [reply];
+  }
+
+  private refusalOf(event: AgentTaskEvent, { code, cause }: PoisonMessage): AgentResultEvent {
+    return {
+      task_id: event.task_id,
+      source_agent: this.agentId,
+      session_id: event.session_id,
+      status: 'failed',
+      output: null,
+      error: code,
+      error_detail: detailOf(cause),
+      steps_used: 0,
+      tokens_used: 0,
+      tool_calls: 0,
+      duration_ms: 0,
+      created_at: Date.now(),
+    };
+  }
+}
+
+function detailOf(cause: unknown): string {
+  if (!(cause instanceof BatonError)) return 'Something went wrong; the log has the details';
+  const fields = cause.errors?.map(({ message }) => message).join('; ');
+  return fields ? `${cause.message}: ${fields}` : cause.message;
+}
