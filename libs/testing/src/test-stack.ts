@@ -1,4 +1,4 @@
-import type { AuthConfig, Scope, Tokens } from '#libs/auth';
+import type { AuthConfig, Scope, Subject, Tokens } from '#libs/auth';
 import { HttpClient, type Env } from '#libs/chassis';
 import {
   DEVELOPER_AUDIENCES,
@@ -12,6 +12,7 @@ import { eventually } from './eventually.js';
 import type { Scenario, ScenarioCounts } from './scenario.js';
 import { TaskApi } from './task-api.js';
 import { TEST_TOOLS } from './test-tool-names.js';
+import { TEST_CALLER, TestCaller } from './test-caller.js';
 import { TestIdentity } from './test-identity.js';
 import type { TestSigner, TokenClaims } from './test-signer.js';
 import { TestTools } from './test-tools.js';
@@ -182,6 +183,17 @@ export class TestStack {
       exp: Math.floor(Date.now() / 1000) + 3600,
       ...claims,
     });
+  }
+
+  /** A service in the test's process that hands off tasks and gets their results; the test stops it. */
+  startCaller(): Promise<TestCaller> {
+    return TestCaller.start({ ...this.env, ...this.issuer.env(TEST_CALLER) });
+  }
+
+  /** A person on whose behalf the caller hands off. */
+  subject({ userId = 'developer', tenant = 'dev', scopes }: Person = {}): Subject {
+    const token = this.token({ userId, tenant, scopes }, { aud: TEST_CALLER });
+    return { tenant, userId, scopes: scopes ?? ['tasks:read', 'tasks:write'], token };
   }
 
   /** The API of an agent process. */
