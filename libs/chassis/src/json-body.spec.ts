@@ -17,8 +17,8 @@ const errors: unknown[] = [];
 
 beforeAll(async () => {
   const app = express();
-  app.use(jsonBody({ maxBytes: MAX_BYTES, timeoutMs: 150 }));
-  app.use((request, response) => void response.json({ body: request.body ?? null }));
+  app.use(jsonBody({ maxBytes: MAX_BYTES, timeoutMs: 150, formPaths: ['/form'] }));
+  app.use((request, response) => void response.json({ body: shown(request.body) }));
   const onError: ErrorRequestHandler = (error, _request, response, _next) => {
     errors.push(error);
     if (error instanceof BatonError) sendProblem(response, error);
@@ -35,11 +35,15 @@ afterAll(() => {
   server.close();
 });
 
+/** A form as its pairs. */
+const shown = (body: unknown) => (body instanceof URLSearchParams ? [...body] : (body ?? null));
+
 async function post(
   body: string | Uint8Array<ArrayBuffer> | undefined,
   headers: Record<string, string> = { 'content-type': 'application/json' },
+  path = '/',
 ) {
-  const response = await fetch(url, { method: 'POST', headers, body });
+  const response = await fetch(url + path, { method: 'POST', headers, body });
   const answer = (await response.json()) as {
     code?: string;
     errors?: Array<{ field: string }>;
@@ -217,5 +221,35 @@ describe('a client that leaves', () => {
     setTimeout(() => socket.destroy(), 50);
     while (errors.length === 0) await sleep(5);
     expect(errors).toEqual([expect.any(ClientLeft)]);
+  });
+});
+
+describe('a form, where one is taken', () => {
+  const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
+  const form = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = FORM) =>
+    post(body, headers, '/form');
+
+  it('is read with its repetitions, and with reserved names as names', async () => {
+    expect(await form('a=1&a=2+3&__proto__=%C3%A4')).toMatchObject({
+      status: 200,
+      body: [
+        ['a', '1'],
+        ['a', '2 3'],
+        ['__proto__', 'ä'],
+      ],
+    });
+  });
+
+  it.each<[string, number, string, string | Uint8Array<ArrayBuffer>, Record<string, string>]>([
+    ['invalid UTF-8', 400, 'malformed-request', new Uint8Array([0x61, 0x3d, 0xff]), FORM],
+    ['a NUL', 400, 'malformed-request', 'a=%00', FORM],
+    ['JSON', 415, 'unsupported-media-type', '{}', { 'content-type': 'application/json' }],
+    ['too much', 413, 'payload-too-large', `a=${'x'.repeat(MAX_BYTES)}`, FORM],
+  ])('is refused: %s', async (_, status, code, body, headers) => {
+    expect(await form(body, headers)).toMatchObject({ status, code });
+  });
+
+  it('is refused elsewhere', async () => {
+    expect(await post('a=1', FORM)).toMatchObject({ status: 415, code: 'unsupported-media-type' });
   });
 });

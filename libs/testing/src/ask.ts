@@ -4,7 +4,7 @@ export interface Asked {
   status: number;
   headers: Headers;
   /** Empty when the answer has no body. */
-  body: Partial<Problem> & Record<string, unknown>;
+  body: Partial<Omit<Problem, 'status'>> & Record<string, unknown>;
 }
 
 /** One request to any door; every answer is returned, refusals too. @param token null sends none */

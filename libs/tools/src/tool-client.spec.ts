@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Subject, Tokens } from '#libs/auth';
+import { RetryableError } from '#libs/contracts';
 import { ToolClient, type ToolCall } from './tool-client.js';
 
 const ON: Subject = { tenant: 'acme', userId: null, scopes: [], token: 'token' };
@@ -130,6 +131,35 @@ describe('ToolClient', () => {
   it('ends a write that cannot have arrived as unavailable', async () => {
     server.close();
     expect(await invoke({ deadlineMs: 400 })).toMatchObject({ ok: false, code: 'unavailable' });
+  });
+
+  describe('while identity is away', () => {
+    const away = () => new RetryableError('identity-unavailable', 'away');
+    /** As many as the attempts at a registry that is away. */
+    const REFUSALS = 6;
+
+    it('asks again until the deadline, sends nothing meanwhile, and then calls once', async () => {
+      answers = [done];
+      let refusals = 0;
+      const authorization = jest.spyOn(tokens, 'authorization').mockImplementation(async () => {
+        if ((refusals += 1) <= REFUSALS) throw away();
+        return 'Bearer x';
+      });
+      expect(await invoke({ deadlineMs: 60_000 })).toEqual({ ok: true, result: 1 });
+      authorization.mockRestore();
+      expect([refusals, requests.length]).toEqual([REFUSALS + 1, 1]);
+    }, 60_000);
+
+    it('ends as unavailable at the deadline, for a write too: nothing was sent', async () => {
+      const authorization = jest.spyOn(tokens, 'authorization').mockRejectedValue(away());
+      expect(await invoke({ deadlineMs: 400 })).toMatchObject({ ok: false, code: 'unavailable' });
+      authorization.mockRestore();
+    });
+
+    it('for the registry, whose answer says so, it is the same', async () => {
+      answers = [problem(503, 'identity-unavailable')];
+      expect(await invoke({ deadlineMs: 400 })).toMatchObject({ ok: false, code: 'unavailable' });
+    });
   });
 
   it('ends at the deadline when the registry hangs', async () => {
