@@ -1,11 +1,15 @@
 import { runNode } from './program-run.js';
+import { protoBaseline } from './proto-baseline.js';
 
 interface Step {
   name: string;
   script: string;
-  args: string[];
+  /** A function finds out what there is to check; it may say why there is nothing. */
+  args: string[] | (() => string[] | { skipped: string });
   fix: string;
 }
+
+const BUF = 'node_modules/@bufbuild/buf/bin/buf';
 
 /** What CI checks, the quick ones first. */
 export const STEPS: Step[] = [
@@ -33,6 +37,16 @@ export const STEPS: Step[] = [
     args: ['--config', '.dependency-cruiser.cjs', 'apps', 'libs'],
     fix: 'npm run boundaries',
   },
+  { name: 'proto', script: BUF, args: ['lint'], fix: 'correct proto/; `npx buf lint` shows it again' },
+  {
+    name: 'proto-breaking',
+    script: BUF,
+    args: () => {
+      const baseline = protoBaseline();
+      return 'skipped' in baseline ? baseline : ['breaking', '--against', baseline.archive];
+    },
+    fix: 'keep names and numbers of what is there; add, or begin agents.v2',
+  },
   { name: 'tests', script: 'node_modules/jest/bin/jest.js', args: [], fix: './baton test' },
 ];
 
@@ -45,14 +59,22 @@ export async function verify(
   run: (script: string, args: string[]) => Promise<number> = runNode,
 ): Promise<number> {
   const steps = STEPS.filter(({ name }) => !staticOnly || name !== 'tests');
+  const outcomes: string[] = [];
   for (const { name, script, args, fix } of steps) {
     process.stderr.write(`\n▸ ${name}\n`);
-    const code = await run(script, args);
+    const found = typeof args === 'function' ? args() : args;
+    if ('skipped' in found) {
+      process.stderr.write(`SKIPPED: ${found.skipped}\n`);
+      outcomes.push(`${name} SKIPPED`);
+      continue;
+    }
+    const code = await run(script, found);
     if (code !== 0) {
       process.stderr.write(`\n✗ ${name} failed. Next: ${fix}\n`);
       return code;
     }
+    outcomes.push(name);
   }
-  process.stderr.write(`\n✓ ${steps.map(({ name }) => name).join(', ')}\n`);
+  process.stderr.write(`\n✓ ${outcomes.join(', ')}\n`);
   return 0;
 }
