@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import {
   Controller,
   Get,
@@ -27,11 +28,25 @@ export interface ReadyCheck {
   fix: string;
 }
 
+/** A dependency that does not answer. */
+export interface Missing {
+  name: string;
+  cause: string;
+  fix: string;
+}
+
+const CHECK_MS = 2000;
+
 /** Gathers what `/ready` asks; libs add their own checks when their providers are made. */
 @Injectable()
 export class Readiness {
   private readonly checks: ReadyCheck[] = [];
-  private draining = false;
+  private readonly drained = new AbortController();
+
+  constructor() {
+    // Every open stream listens.
+    setMaxListeners(0, this.drained.signal);
+  }
 
   add(check: ReadyCheck): void {
     this.checks.push(check);
@@ -39,20 +54,49 @@ export class Readiness {
 
   /** From now on `/ready` answers 503: the service is on its way out. */
   drain(): void {
-    this.draining = true;
+    this.drained.abort();
   }
 
   get isDraining(): boolean {
-    return this.draining;
+    return this.drained.signal.aborted;
+  }
+
+  /** Aborts when the drain begins: what waits for a client ends, so that the client goes elsewhere. */
+  get drainSignal(): AbortSignal {
+    return this.drained.signal;
   }
 
   all(): ReadyCheck[] {
     const drained: ReadyCheck = {
       name: 'accepting',
-      check: () => (this.draining ? Promise.reject(new Error('draining')) : Promise.resolve()),
+      check: () => (this.isDraining ? Promise.reject(new Error('draining')) : Promise.resolve()),
       fix: 'wait for the next instance',
     };
     return [drained, ...this.checks];
+  }
+
+  /** What does not answer now; empty when the service is ready. */
+  async missing(): Promise<Missing[]> {
+    const causes = await Promise.all(this.all().map(causeOf));
+    return this.all().flatMap(({ name, fix }, i) =>
+      causes[i] === null ? [] : [{ name, cause: causes[i]!, fix }],
+    );
+  }
+}
+
+/** Why a check fails; null when it does not. */
+async function causeOf({ check }: ReadyCheck): Promise<string | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS / 1000} s`)), CHECK_MS);
+  });
+  try {
+    await Promise.race([check(), late]);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -87,20 +131,10 @@ export class HealthController {
     return result;
   }
 
-  private async indicate({ name, check, fix }: ReadyCheck) {
-    const indicator = this.indicators.check(name);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('no answer within 2 s')), 2000);
-    });
-    try {
-      await Promise.race([check(), late]);
-      return indicator.up();
-    } catch (error) {
-      return indicator.down({ cause: messageOf(error), fix });
-    } finally {
-      clearTimeout(timer);
-    }
+  private async indicate(check: ReadyCheck) {
+    const indicator = this.indicators.check(check.name);
+    const cause = await causeOf(check);
+    return cause === null ? indicator.up() : indicator.down({ cause, fix: check.fix });
   }
 }
 

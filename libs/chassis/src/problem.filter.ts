@@ -1,15 +1,11 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { Request, Response } from 'express';
-import {
-  BatonError,
-  messageOf,
-  problemOf,
-  PROBLEM_MEDIA_TYPE,
-  RetryableError,
-  TerminalError,
-} from '#libs/contracts';
+import { throwError, type Observable } from 'rxjs';
+import { BatonError, messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { ClientLeft } from './client-left.js';
+import { statusOf } from './grpc/problem-status.js';
+import { retryAfterOf } from './retry-after.js';
 import { allowedMethods } from './routes.js';
 
 const CODES: Record<number, string> = {
@@ -22,8 +18,8 @@ const CODES: Record<number, string> = {
 export type ErrorBody = (error: BatonError, request: Request) => object | undefined;
 
 /**
- * The one place where errors become RFC 9457 answers. What is not a `BatonError` is logged and answered as 500
- * `internal`; for a client that left there is nobody to answer.
+ * The one place where errors become answers: RFC 9457 over HTTP, status and trailers over gRPC. What is not a `BatonError` is
+ * logged and answered as 500 `internal`; for a client that left there is nobody to answer.
  */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
@@ -32,7 +28,12 @@ export class ProblemFilter implements ExceptionFilter {
     private readonly errorBody?: ErrorBody,
   ) {}
 
-  catch(thrown: unknown, host: ArgumentsHost): void {
+  catch(thrown: unknown, host: ArgumentsHost): Observable<never> | void {
+    if (host.getType() === 'rpc') {
+      const error = this.toBatonError(thrown);
+      this.log(thrown, error);
+      return throwError(() => Object.assign(new Error(error.message), statusOf(error)));
+    }
     const http = host.switchToHttp();
     const response = http.getResponse<Response>();
     if (thrown instanceof ClientLeft) {
@@ -41,21 +42,22 @@ export class ProblemFilter implements ExceptionFilter {
       return;
     }
     const error = this.toBatonError(thrown, http.getRequest<Request>());
-    if (error.status >= 500)
-      this.logger.error(
-        { code: error.code, err: messageOf(thrown), stack: (thrown as Error)?.stack },
-        'request failed',
-      );
+    this.log(thrown, error);
     sendProblem(response, error, this.errorBody?.(error, http.getRequest<Request>()));
   }
 
-  private toBatonError(thrown: unknown, request: Request): BatonError {
+  private log(thrown: unknown, { status, code }: BatonError): void {
+    if (status < 500) return;
+    this.logger.error({ code, err: messageOf(thrown), stack: (thrown as Error)?.stack }, 'request failed');
+  }
+
+  private toBatonError(thrown: unknown, request?: Request): BatonError {
     if (thrown instanceof BatonError) return thrown;
     if (thrown instanceof URIError)
       return new TerminalError('malformed-request', 'The path is not valid', { status: 400 });
     if (thrown instanceof HttpException) {
       const status = thrown.getStatus();
-      const allow = status === 404 ? allowedMethods(request) : [];
+      const allow = request && status === 404 ? allowedMethods(request) : [];
       if (allow.length > 0)
         return new TerminalError('method-not-allowed', `Use ${allow.join(' or ')}`, {
           status: 405,
@@ -77,9 +79,8 @@ export function sendProblem(response: Response, error: BatonError, body?: object
     return;
   }
   for (const [name, value] of Object.entries(error.headers ?? {})) response.setHeader(name, value);
-  if (error instanceof RetryableError && error.retryAfterMs !== undefined)
-    response.setHeader('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));
-  else if (error.status === 503) response.setHeader('retry-after', '1');
+  const retryAfter = retryAfterOf(error);
+  if (retryAfter !== undefined) response.setHeader('retry-after', retryAfter);
   if (body) response.status(error.status).json(body);
   else
     response

@@ -8,6 +8,7 @@ import express, { type ErrorRequestHandler, type Request } from 'express';
 import { messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
 import { createLogger, metricsModule, NestLogger, type Logger } from '#libs/telemetry';
 import { bounded, loadConfig, str, type Env } from './config.js';
+import { grpcDoor, type GrpcDefinition, type GrpcDoor } from './grpc/grpc-door.js';
 import { HealthModule, Readiness } from './health.js';
 import { jsonBody } from './json-body.js';
 import { ProblemFilter, type ErrorBody } from './problem.filter.js';
@@ -24,6 +25,8 @@ export interface ServiceDefinition {
   imports: NonNullable<DynamicModule['imports']>;
   providers?: Provider[];
   controllers?: NonNullable<DynamicModule['controllers']>;
+  /** A gRPC door beside the HTTP one, with health, reflection and the same guards, pipes and errors. */
+  grpc?: GrpcDefinition;
   /** Bytes of a request body after decompression. Default 1 MiB. */
   maxBodyBytes?: number;
   /** Milliseconds that a drain may take before the process ends anyway. Default 10,000. */
@@ -44,6 +47,8 @@ export interface RunningService {
   name: string;
   /** Where it listens, e.g. `http://127.0.0.1:8090`. */
   url: string;
+  /** Its gRPC door, e.g. `grpc://127.0.0.1:50061`; null when it has none. */
+  grpcUrl: string | null;
   app: INestApplication;
   /** See `ServiceDefinition.drainMs`. */
   drainMs: number;
@@ -101,17 +106,40 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
   // Node looks for slow requests this often; the option has no setter, but is read when the server begins to listen.
   Object.assign(server, { connectionsCheckingInterval: SLOW_CHECK_MS });
   server.on('clientError', answerClientError);
-  await app.listen(config.PORT, config.HOST);
-  await definition.openDoors?.(app);
+  const grpc = await openDoors(app, definition, env, config).catch(async (error: unknown) => {
+    await app.close();
+    throw error;
+  });
   const { port } = server.address() as AddressInfo;
   const url = `http://${config.HOST === '0.0.0.0' ? '127.0.0.1' : config.HOST}:${port}`;
-  logger.info({ url }, 'service started');
+  logger.info({ url, ...(grpc ? { grpcUrl: grpc.url } : {}) }, 'service started');
   let stopping: Promise<void> | undefined;
   const stop = () => {
     app.get(Readiness).drain();
+    grpc?.drain();
     return (stopping ??= app.close());
   };
-  return { name: definition.name, url, app, drainMs: definition.drainMs ?? DRAIN_MS, stop };
+  return {
+    name: definition.name,
+    url,
+    grpcUrl: grpc?.url ?? null,
+    app,
+    drainMs: definition.drainMs ?? DRAIN_MS,
+    stop,
+  };
+}
+
+async function openDoors(
+  app: INestApplication,
+  definition: ServiceDefinition,
+  env: Env,
+  { HOST, PORT }: { HOST: string; PORT: number },
+): Promise<GrpcDoor | null> {
+  const grpc = definition.grpc ? await grpcDoor(app, definition.grpc, env, HOST) : null;
+  await app.listen(PORT, HOST);
+  await grpc?.open();
+  await definition.openDoors?.(app);
+  return grpc;
 }
 
 function bodyErrors({ explainBodyError }: ServiceDefinition): ErrorRequestHandler {

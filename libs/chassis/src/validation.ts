@@ -1,3 +1,4 @@
+import { MalformedMessage } from './grpc/received-message.js';
 import { ValidationPipe, type PipeTransform, type Type, type ValidationError } from '@nestjs/common';
 import { TerminalError, validationError, type FieldError } from '#libs/contracts';
 
@@ -18,8 +19,16 @@ export class RequestValidationPipe extends ValidationPipe {
   ): Promise<unknown> {
     if (metadata.type === 'body' && value === undefined)
       throw new TerminalError('malformed-request', 'A JSON body is required', { status: 400 });
+    if (value instanceof MalformedMessage) throw value.error;
     return super.transform(value, metadata);
   }
+}
+
+const pipe = new RequestValidationPipe();
+
+/** `value` as a valid `dto`, as the global pipe makes it of a body. @throws TerminalError `validation` (400) */
+export async function validated<T extends object>(dto: Type<T>, value: object): Promise<T> {
+  return (await pipe.transform(value, { type: 'body', metatype: dto })) as T;
 }
 
 function flatten(error: ValidationError, parent: string): FieldError[] {

@@ -1,5 +1,5 @@
 import { IsBoolean, IsInt, IsOptional, Matches, Min } from 'class-validator';
-import { RequestValidationPipe } from '#libs/chassis';
+import { validated } from '#libs/chassis';
 import {
   parseTaskId,
   SubmitTaskDto,
@@ -32,8 +32,6 @@ class HandedOffTaskDto extends SubmitTaskDto {
   deadline?: number;
 }
 
-const validation = new RequestValidationPipe();
-
 /**
  * The event as the `AgentTask` that the other doors make of the same request.
  * @param now milliseconds since 1970
@@ -49,10 +47,7 @@ export async function taskOfEvent(
   const id = parseTaskId(event.task_id);
   if ([event.prompt, ...Object.entries(event.context).flat()].some((text) => text.includes('\0')))
     throw new TerminalError('malformed-request', 'The message contains NUL characters', { status: 400 });
-  const request = (await validation.transform(wordsOf(event), {
-    type: 'body',
-    metatype: HandedOffTaskDto,
-  })) as HandedOffTaskDto;
+  const request = await validated(HandedOffTaskDto, wordsOf(event));
   const extras = {
     // What is too late already ends as `deadline_exceeded`, like everything else that is late.
     timeoutMs: event.deadline === null ? null : Math.max(0, event.deadline - now),
