@@ -18,7 +18,11 @@ export interface Baton extends Contestant {
 
 /** Baton as it is: door, journal, lease, queue and registry hop. Tasks go in at the point where every door's requests meet. */
 export async function startBaton(stack: BenchStack): Promise<Baton> {
-  const service = await startService(agentService(benchAgent), { ...stack.agentEnv, PORT: '0' });
+  const service = await startService(agentService(benchAgent), {
+    ...stack.agentEnv,
+    PORT: '0',
+    GRPC_PORT: '0',
+  });
   const { app } = service;
   const [intake, feed, database] = [app.get(Intake), app.get(TaskFeed), app.get(Database)];
   await database.whenReady;

@@ -12,7 +12,7 @@ let gateway: SpawnedService;
 beforeAll(async () => {
   chaos = await ChaosStack.start();
   agent = await chaos.stack.spawnAgent();
-  gateway = await chaos.stack.spawnGateway({ 'agent-test': agent.url });
+  gateway = await chaos.stack.spawnGateway({ 'agent-test': agent.grpcUrl });
 });
 afterAll(() => chaos?.stop());
 

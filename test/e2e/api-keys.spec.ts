@@ -11,7 +11,7 @@ let gateway: SpawnedService;
 beforeAll(async () => {
   stack = await TestStack.start();
   agent = await stack.spawnAgent();
-  gateway = await stack.spawnGateway({ 'agent-test': agent.url });
+  gateway = await stack.spawnGateway({ 'agent-test': agent.grpcUrl });
 });
 afterAll(() => stack?.stop());
 
@@ -93,8 +93,8 @@ describe('API keys', () => {
   ])('are limited per key %s', async (_, env) => {
     const limited = { RATE_LIMIT_PER_MINUTE: '7', ...env };
     const doors = await Promise.all([
-      stack.spawnGateway({ 'agent-test': agent.url }, limited),
-      stack.spawnGateway({ 'agent-test': agent.url }, limited),
+      stack.spawnGateway({ 'agent-test': agent.grpcUrl }, limited),
+      stack.spawnGateway({ 'agent-test': agent.grpcUrl }, limited),
     ]);
     const shared = Object.keys(env).length === 0;
     const used = shared ? doors : [doors[0]!];

@@ -19,7 +19,7 @@ let slowRun: ReturnType<TaskApi['run']>;
 beforeAll(async () => {
   stack = await TestStack.start();
   agent = await stack.spawnAgent();
-  gateway = await stack.spawnGateway({ 'agent-test': agent.url });
+  gateway = await stack.spawnGateway({ 'agent-test': agent.grpcUrl });
   const slow = await stack.scenario({ name: 'slow', steps: [{ ...answer('at last'), latency_ms: 33_000 }] });
   slowRun = stack.apiThrough(gateway, 'agent-test').run({ prompt: slow });
 });
@@ -40,7 +40,7 @@ const held = (name: string) => eventually(() => stack.tools.calls['test_hold']!.
 it('a client that leaves before its answer is logged as no error, at the gateway and at the registry', async () => {
   const registry = await stack.spawnRegistry({ LOG_LEVEL: 'debug' });
   const own = await stack.spawnAgent({ TOOL_REGISTRY_URL: registry.url });
-  const watched = await stack.spawnGateway({ 'agent-test': own.url }, { LOG_LEVEL: 'debug' });
+  const watched = await stack.spawnGateway({ 'agent-test': own.grpcUrl }, { LOG_LEVEL: 'debug' });
   const noticed = (service: SpawnedService) =>
     eventually(() => service.output().includes('the client left before its answer'));
   const { name, prompt } = await holding();

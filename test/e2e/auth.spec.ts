@@ -24,7 +24,7 @@ beforeAll(async () => {
     stack.spawnAgent(),
     stack.spawn('tools/knowledge', { TOOL_REGISTRY_URL: stack.registry.url }),
   ]);
-  gateway = await stack.spawnGateway({ 'agent-test': agent.url });
+  gateway = await stack.spawnGateway({ 'agent-test': agent.grpcUrl });
 });
 afterAll(() => stack?.stop());
 

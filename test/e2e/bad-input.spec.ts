@@ -25,7 +25,7 @@ beforeAll(async () => {
   agent = await stack.spawnAgent({ BODY_TIMEOUT_MS: '500' });
   slowHeaders = raw(agent, 'POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-type: appl');
   strict = await stack.spawnAgent({ MAX_BACKLOG: '1' });
-  gateway = await stack.spawnGateway({ 'agent-test': agent.url }, { BODY_TIMEOUT_MS: '500' });
+  gateway = await stack.spawnGateway({ 'agent-test': agent.grpcUrl }, { BODY_TIMEOUT_MS: '500' });
 });
 afterAll(() => stack?.stop());
 

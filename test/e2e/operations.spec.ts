@@ -20,8 +20,8 @@ beforeAll(async () => {
     stack.spawnAgent({}, { agent: 'agent-search' }),
   ]);
   gateway = await stack.spawnGateway({
-    'agent-search': search.url,
-    'agent-test': `http://127.0.0.1:${await freePort()}`,
+    'agent-search': search.grpcUrl,
+    'agent-test': `grpc://127.0.0.1:${await freePort()}`,
   });
 });
 afterAll(() => stack?.stop());

@@ -1,48 +1,66 @@
-import { Controller, Get, Inject, Param, Post, Req, Res, UseGuards } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Get,
+  Headers,
+  HttpCode,
+  Inject,
+  Param,
+  Post,
+  Query,
+  Res,
+  UseGuards,
+  type PipeTransform,
+} from '@nestjs/common';
 import {
   ApiAcceptedResponse,
   ApiBearerAuth,
-  ApiBody,
   ApiDefaultResponse,
   ApiHeader,
   ApiOkResponse,
   ApiOperation,
-  ApiQuery,
   ApiSecurity,
   ApiTags,
-  type ApiBodyOptions,
 } from '@nestjs/swagger';
-import type { Request, Response } from 'express';
-import { LRUCache } from 'lru-cache';
+import type { Response } from 'express';
 import { Caller, Scopes, type Principal } from '#libs/auth';
+import { clientLeft, sendEvents, type ServerSentEvent } from '#libs/chassis';
 import {
+  deadlineMsOf,
+  idempotencyKeyOf,
+  isTerminal,
+  lastEventIdOf,
+  ListTasksDto,
+  messageOf,
   PROBLEM_CONTENT,
+  SubmitTaskDto,
   SUBMITTED_SCHEMA,
   TASK_PAGE_SCHEMA,
   TASK_VIEW_SCHEMA,
-  BatonError,
-  messageOf,
   parseTaskId,
-  taskNotFound,
   type AgentCard,
+  type agentsV1,
+  type TaskPage,
   type TaskView,
 } from '#libs/contracts';
-import { resolveAgent, type AgentUrls } from './agents.js';
-import { Forwarder } from './forwarder.js';
+import { AgentClient, type OnBehalf } from './agent-client.js';
+import { resolveAgent } from './agents.js';
+import { Owners } from './owners.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 
-/** Injection token of the `AgentUrls`. */
-export const AGENT_URLS = Symbol('AgentUrls');
+/** `POST /run` answers with the result if the task ends within this time. */
+const RUN_WAIT_MS = 30_000;
 
-/** Longer than an agent's `POST /run` waits. */
-const ANSWER_MS = 40_000;
-const SUBMIT_BODY: ApiBodyOptions = {
-  schema: { type: 'object', required: ['prompt'], properties: { prompt: { type: 'string' } } },
-};
+class TaskId implements PipeTransform<string> {
+  transform(value: string): string {
+    return parseTaskId(value);
+  }
+}
 
+type RequestHeaders = Record<string, string | undefined>;
 type AgentState = ({ ready: true } & AgentCard) | { ready: false; id: string; cause: string };
 
-/** The public door: the agents' API under `/v1`. Agents validate; the gateway finds the agent and passes the caller's identity on. */
+/** The public door: the agents' API under `/v1`, as each agent has it. The gateway validates, finds the agent and asks it over gRPC. */
 @ApiTags('v1')
 @ApiDefaultResponse({ description: 'A problem (RFC 9457)', content: PROBLEM_CONTENT })
 @ApiBearerAuth()
@@ -50,20 +68,17 @@ type AgentState = ({ ready: true } & AgentCard) | { ready: false; id: string; ca
 @UseGuards(RateLimitGuard)
 @Controller('v1')
 export class GatewayController {
-  /** Which agent has a task; found by asking when it is not remembered. */
-  private readonly owners = new LRUCache<string, string>({ max: 50_000 });
-
   constructor(
-    @Inject(AGENT_URLS) private readonly agents: AgentUrls,
-    @Inject(Forwarder) private readonly forwarder: Forwarder,
+    @Inject(AgentClient) private readonly agents: AgentClient,
+    @Inject(Owners) private readonly owners: Owners,
   ) {}
 
   @Get('agents')
   @ApiOperation({ summary: 'The agents, what they do and whether they answer' })
   async list(@Caller() caller: Principal): Promise<{ agents: AgentState[] }> {
-    const agents = [...this.agents].map(async ([id, url]): Promise<AgentState> => {
+    const agents = this.agents.ids.map(async (id): Promise<AgentState> => {
       try {
-        return { ready: true, ...(await this.forwarder.get<AgentCard>({ id, url }, '/agent', caller)) };
+        return { ready: true, ...(await this.agents.card(id, { caller })) };
       } catch (error) {
         return { ready: false, id, cause: messageOf(error) };
       }
@@ -77,60 +92,74 @@ export class GatewayController {
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Submit a task and wait up to 30 s for its result; then 202' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
-  @ApiBody(SUBMIT_BODY)
-  run(
-    @Param('agent') agent: string,
+  @ApiHeader({
+    name: 'X-Deadline-Ms',
+    required: false,
+    description: 'Milliseconds in which the task has to end',
+  })
+  async run(
+    @Param('agent') name: string,
+    @Body() body: SubmitTaskDto,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
-    @Res() response: Response,
-  ): Promise<void> {
-    return this.toAgent(agent, '/run', caller, request, response);
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TaskView> {
+    const agent = resolveAgent(this.agents.ids, name);
+    const by = { ...onBehalf(caller, headers), signal: clientLeft(response) };
+    const view = await this.agents.run(agent, taskRequest(body, headers), RUN_WAIT_MS, by);
+    this.accepted(response, view.task_id, agent);
+    response.status(isTerminal(view.status) ? 200 : 202);
+    return view;
   }
 
   @Post('agents/:agent/tasks')
   @Scopes('tasks:write')
+  @HttpCode(202)
   @ApiAcceptedResponse({ description: 'Accepted: it will be finished', schema: SUBMITTED_SCHEMA })
   @ApiOperation({ summary: 'Submit a task; 202 means that it will be finished' })
   @ApiHeader({ name: 'Idempotency-Key', required: false })
-  @ApiBody(SUBMIT_BODY)
-  submit(
-    @Param('agent') agent: string,
+  @ApiHeader({
+    name: 'X-Deadline-Ms',
+    required: false,
+    description: 'Milliseconds in which the task has to end',
+  })
+  async submit(
+    @Param('agent') name: string,
+    @Body() body: SubmitTaskDto,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
-    @Res() response: Response,
-  ): Promise<void> {
-    return this.toAgent(agent, '/tasks', caller, request, response);
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<{ task_id: string; status: string }> {
+    const agent = resolveAgent(this.agents.ids, name);
+    const submitted = await this.agents.submit(agent, taskRequest(body, headers), onBehalf(caller, headers));
+    this.accepted(response, submitted.task_id, agent);
+    return submitted;
   }
 
   @Get('agents/:agent/tasks')
   @Scopes('tasks:read')
   @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
-  @ApiQuery({ name: 'status', required: false })
-  @ApiQuery({ name: 'session_id', required: false })
-  @ApiQuery({ name: 'limit', required: false })
-  @ApiQuery({ name: 'cursor', required: false })
   @ApiOperation({ summary: "An agent's tasks, newest first" })
   tasks(
-    @Param('agent') agent: string,
+    @Param('agent') name: string,
+    @Query() query: ListTasksDto,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
-    @Res() response: Response,
-  ): Promise<void> {
-    const query = new URL(request.url, 'http://gateway').search;
-    return this.toAgent(agent, `/tasks${query}`, caller, request, response);
+  ): Promise<TaskPage> {
+    return this.agents.list(resolveAgent(this.agents.ids, name), query, onBehalf(caller, headers));
   }
 
   @Get('tasks/:task_id')
   @Scopes('tasks:read')
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
-  get(
-    @Param('task_id') id: string,
+  async get(
+    @Param('task_id', TaskId) taskId: string,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
-    @Res() response: Response,
-  ): Promise<void> {
-    return this.toOwner(id, '', caller, request, response);
+  ): Promise<TaskView> {
+    const by = onBehalf(caller, headers);
+    return this.agents.get(await this.owners.ownerOf(taskId, by), taskId, by);
   }
 
   @Get('tasks/:task_id/events')
@@ -141,13 +170,16 @@ export class GatewayController {
   })
   @ApiOperation({ summary: 'Server-sent events of the task' })
   @ApiHeader({ name: 'Last-Event-ID', required: false })
-  events(
-    @Param('task_id') id: string,
+  async events(
+    @Param('task_id', TaskId) taskId: string,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
     @Res() response: Response,
   ): Promise<void> {
-    return this.toOwner(id, '/events', caller, request, response);
+    const after = lastEventIdOf(headers['last-event-id']);
+    const by = { ...onBehalf(caller, headers), signal: clientLeft(response) };
+    const steps = await this.agents.steps(await this.owners.ownerOf(taskId, by), taskId, after, by);
+    await sendEvents(response, () => serverSentEvents(steps));
   }
 
   @Post('tasks/:task_id/cancel')
@@ -155,66 +187,60 @@ export class GatewayController {
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiAcceptedResponse({ description: 'Not ended yet', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Cancel; 200 when it is cancelled, 202 while its worker has not confirmed' })
-  cancel(
-    @Param('task_id') id: string,
+  async cancel(
+    @Param('task_id', TaskId) taskId: string,
+    @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Req() request: Request,
-    @Res() response: Response,
-  ): Promise<void> {
-    return this.toOwner(id, '/cancel', caller, request, response);
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TaskView> {
+    const by = onBehalf(caller, headers);
+    const view = await this.agents.cancel(await this.owners.ownerOf(taskId, by), taskId, by);
+    response.status(view.status === 'cancelled' ? 200 : 202);
+    return view;
   }
 
-  private async toAgent(
-    name: string,
-    path: string,
-    caller: Principal,
-    request: Request,
-    response: Response,
-  ): Promise<void> {
-    const agent = resolveAgent(this.agents, name);
-    await this.forwarder.forward(request, response, { agent, path, caller, timeoutMs: ANSWER_MS });
-    const taskId = /^\/v1\/tasks\/(.+)$/.exec(String(response.getHeader('location') ?? ''))?.[1];
-    if (taskId) this.owners.set(taskId, agent.id);
+  private accepted(response: Response, taskId: string, agent: string): void {
+    this.owners.remember(taskId, agent);
+    response.location(`/v1/tasks/${taskId}`);
   }
+}
 
-  private async toOwner(
-    id: string,
-    action: string,
-    caller: Principal,
-    request: Request,
-    response: Response,
-  ): Promise<void> {
-    const taskId = parseTaskId(id);
-    const agent = resolveAgent(this.agents, await this.ownerOf(taskId, caller));
-    await this.forwarder.forward(request, response, {
-      agent,
-      path: `/tasks/${taskId}${action}`,
-      caller,
-      timeoutMs: ANSWER_MS,
-    });
-  }
+const onBehalf = (caller: Principal, headers: RequestHeaders): OnBehalf => ({
+  caller,
+  traceparent: headers['traceparent'],
+});
 
-  /** @throws TerminalError `task-not-found` (404); the error of an agent that could not be asked when no other has the task */
-  private async ownerOf(taskId: string, caller: Principal): Promise<string> {
-    const remembered = this.owners.get(taskId);
-    if (remembered) return remembered;
-    const asked = await Promise.allSettled(
-      [...this.agents].map(async ([id, url]) => {
-        await this.forwarder.get<TaskView>({ id, url }, `/tasks/${taskId}`, caller);
-        return id;
-      }),
-    );
-    for (const answer of asked)
-      if (answer.status === 'fulfilled') {
-        this.owners.set(taskId, answer.value);
-        return answer.value;
-      }
-    for (const answer of asked)
-      if (
-        answer.status === 'rejected' &&
-        !(answer.reason instanceof BatonError && answer.reason.status === 404)
-      )
-        throw answer.reason;
-    throw taskNotFound();
-  }
+function taskRequest(body: SubmitTaskDto, headers: RequestHeaders): agentsV1.TaskRequest {
+  const { prompt, session_id, metadata = {}, max_steps, token_budget } = body;
+  return {
+    prompt: prompt.toWellFormed(),
+    session_id,
+    metadata: Object.fromEntries(
+      Object.entries(metadata).map(([key, value]) => [key.toWellFormed(), value.toWellFormed()]),
+    ),
+    max_steps,
+    token_budget,
+    idempotency_key: idempotencyKeyOf(headers['idempotency-key']) ?? undefined,
+    deadline_ms: deadlineMsOf(headers['x-deadline-ms']) ?? undefined,
+  };
+}
+
+/** Names of the events by the types of the steps; transient ones have sequence 0. */
+const EVENTS: Record<string, string> = {
+  llm_call: 'model',
+  tool_call: 'model',
+  tool_result: 'tools',
+  finish: 'finish',
+};
+const TRANSIENT: Record<string, string> = {
+  llm_call: 'model_started',
+  tool_call: 'tool_started',
+  delta: 'delta',
+};
+
+async function* serverSentEvents(steps: AsyncIterable<agentsV1.StepEvent>): AsyncGenerator<ServerSentEvent> {
+  for await (const { type, sequence, entry_json: data } of steps)
+    yield sequence > 0
+      ? { id: sequence, event: EVENTS[type] ?? type, data }
+      : { event: TRANSIENT[type] ?? type, data };
 }

@@ -1,28 +1,32 @@
 import { AUTH_CONFIG, AuthModule } from '#libs/auth';
-import { bounded, loadConfig, str, type ServiceFactory } from '#libs/chassis';
+import { bounded, GRPC_TLS_CONFIG, loadConfig, str, type ServiceFactory } from '#libs/chassis';
+import { AGENT_ADDRESSES, AgentClient, type AgentAddresses } from './agent-client.js';
 import { parseAgents } from './agents.js';
-import { Forwarder } from './forwarder.js';
-import { AGENT_URLS, GatewayController } from './gateway.controller.js';
+import { GatewayController } from './gateway.controller.js';
+import { Owners } from './owners.js';
 import { RATE_LIMIT_OPTIONS, RateLimits } from './rate-limits.js';
 
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
-    AGENT_URLS: str({ desc: 'The agents: agent-search=http://host:port,…' }),
+    AGENT_GRPC_URLS: str({ desc: 'The agents: agent-search=grpc://host:port,…' }),
     ...AUTH_CONFIG,
     REDIS_URL: str({ default: '', desc: 'Counts requests over all instances; without it, per instance' }),
     RATE_LIMIT_PER_MINUTE: bounded(
       1,
       10_000_000,
     )({ default: 600, desc: 'Requests of one API key, or of one user with a token' }),
+    ...GRPC_TLS_CONFIG,
   });
+  const addresses: AgentAddresses = { urls: parseAgents(config.AGENT_GRPC_URLS), tls: config };
   return {
     name: 'gateway',
     description: "Baton's public door",
     imports: [AuthModule.forRoot({ service: 'gateway', config, allowedCallers: null, apiKeys: true })],
     controllers: [GatewayController],
     providers: [
-      { provide: AGENT_URLS, useValue: parseAgents(config.AGENT_URLS) },
-      Forwarder,
+      { provide: AGENT_ADDRESSES, useValue: addresses },
+      AgentClient,
+      Owners,
       {
         provide: RATE_LIMIT_OPTIONS,
         useValue: { redisUrl: config.REDIS_URL || null, perMinute: config.RATE_LIMIT_PER_MINUTE },

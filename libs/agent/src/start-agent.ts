@@ -12,8 +12,10 @@ import { Canceller } from './canceller.js';
 import { agentConfig } from './config.js';
 import type { AgentDefinition } from './definition.js';
 import { Dispatcher, queueName, runQueueProvider } from './dispatcher.js';
+import { GrpcController } from './doors/grpc.controller.js';
 import { createHandoffDoor } from './doors/handoff.door.js';
 import { TaskController } from './doors/task.controller.js';
+import { TaskViews } from './doors/task-views.js';
 import { TaskFeed } from './feed.js';
 import { Announcements } from './handoff/announcements.js';
 import { handOffsOf } from './handoff/hand-offs.js';
@@ -41,6 +43,7 @@ export function agentService(definition: AgentDefinition): ServiceFactory {
     return {
       name: definition.id,
       description: definition.description,
+      grpc: { package: 'agents.v1', protoPath: 'agents/v1/agent_service.proto' },
       imports: [
         AuthModule.forRoot({
           service: definition.id,
@@ -72,7 +75,7 @@ function agentModule(agent: Agent): DynamicModule {
   return {
     module: AgentModule,
     imports: [BullModule.registerQueue({ name: queueName(agent.definition.id) })],
-    controllers: [TaskController, createHandoffDoor(agent)],
+    controllers: [TaskController, GrpcController, createHandoffDoor(agent)],
     providers: [
       { provide: AGENT, useValue: agent },
       { provide: ToolClient, inject: [Tokens, Readiness, LLM], useFactory: toolClient(agent) },
@@ -89,6 +92,7 @@ function agentModule(agent: Agent): DynamicModule {
       handOffsOf(agent.definition.id),
       Backlog,
       Intake,
+      TaskViews,
       Leases,
       ...METRIC_PROVIDERS,
       RunMetrics,

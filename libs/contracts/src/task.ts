@@ -22,11 +22,12 @@ export const TASK_LIMITS = {
 /** What a client may name a session. */
 export const SESSION_ID = new RegExp(`^[A-Za-z0-9._@-]{1,${TASK_LIMITS.sessionIdChars}}$`);
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** A UUID of any version. */
+export const TASK_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** A task's id as it is stored, from a request's path. @throws TerminalError `validation` (400) when it is no UUID */
 export function parseTaskId(text: string): string {
-  if (!UUID.test(text)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
+  if (!TASK_ID.test(text)) throw validationError([{ field: 'task_id', message: 'task_id must be a UUID' }]);
   return text.toLowerCase();
 }
 

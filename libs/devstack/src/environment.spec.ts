@@ -1,5 +1,5 @@
 import { serviceEnvironment, serviceNames, SERVICES } from './environment.js';
-import { readSettings } from './settings.js';
+import { devGrpcPort, devPort, readSettings, type PortName } from './settings.js';
 
 const stack = (env: Record<string, string>) => ({
   settings: readSettings(env),
@@ -22,6 +22,21 @@ describe('serviceEnvironment', () => {
       DATABASE_URL: 'postgres://db',
       REDIS_URL: 'redis://cache',
     });
+  });
+
+  it("points to the agents' gRPC doors, in the order of the HTTP ports", () => {
+    const env = serviceEnvironment('agent-search', {}, stack({ BATON_PORT_OFFSET: '1000' }));
+    expect(env).toMatchObject({ GRPC_PORT: '51061', AGENT_GRPC_URLS: 'agent-search=grpc://127.0.0.1:51061' });
+  });
+
+  it('keeps the gRPC ports below 65536 and away from the HTTP ports, whatever the offset', () => {
+    const names = SERVICES.map(({ name }): PortName => name);
+    for (const offset of [0, 10_000, 15_000, 20_000, 57_000]) {
+      const grpc = names.map((name) => devGrpcPort(name, offset));
+      expect(Math.max(...grpc)).toBeLessThanOrEqual(65_535);
+      const all = [...grpc, ...names.map((name) => devPort(name, offset))];
+      expect(new Set(all).size).toBe(2 * names.length);
+    }
   });
 
   it('points to the scripted model when no other is configured, whatever BATON_MODEL says', () => {

@@ -1,6 +1,6 @@
 import type { Env } from '#libs/chassis';
 import { clientEnvironment, identityEnvironment } from './clients.js';
-import { devPort, type PortName, type StackSettings } from './settings.js';
+import { devGrpcPort, devPort, type PortName, type StackSettings } from './settings.js';
 
 /** The services of the stack in the order in which they start; `module` is below `dist/apps`. */
 export const SERVICES = [
@@ -34,6 +34,15 @@ export function serviceUrl(name: PortName, settings: Pick<StackSettings, 'portOf
   return `http://127.0.0.1:${devPort(name, settings.portOffset)}`;
 }
 
+export function serviceGrpcUrl(name: PortName, settings: Pick<StackSettings, 'portOffset'>): string {
+  return `grpc://127.0.0.1:${devGrpcPort(name, settings.portOffset)}`;
+}
+
+/** Whether a service has a gRPC door. */
+export function hasGrpc(name: ServiceName): boolean {
+  return name.startsWith('agent-');
+}
+
 /** The developer may also ask an agent directly. */
 const AGENT_CALLERS = 'gateway,orchestrator,supervisor,user:developer';
 
@@ -56,11 +65,12 @@ interface StackAddresses {
  */
 export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAddresses): Env {
   const { settings } = stack;
-  const agents = SERVICES.filter((service) => service.name.startsWith('agent-'));
+  const agents = SERVICES.filter((service) => hasGrpc(service.name));
   return {
     // An empty variable means its default here, and a wrong value to the services' validators.
     ...Object.fromEntries(Object.entries(base).filter(([, value]) => value !== '')),
     PORT: String(devPort(name, settings.portOffset)),
+    GRPC_PORT: String(devGrpcPort(name, settings.portOffset)),
     HOST: '127.0.0.1',
     SERVICE_URL: serviceUrl(name, settings),
     BATON_ENV: 'development',
@@ -71,7 +81,7 @@ export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAdd
     ...(stack.kafkaBrokers ? { KAFKA_BROKERS: stack.kafkaBrokers } : {}),
     ...(stack.schemaRegistryUrl ? { SCHEMA_REGISTRY_URL: stack.schemaRegistryUrl } : {}),
     TOOL_REGISTRY_URL: serviceUrl('tool-registry', settings),
-    AGENT_URLS: agents.map((agent) => `${agent.name}=${serviceUrl(agent.name, settings)}`).join(','),
+    AGENT_GRPC_URLS: agents.map((agent) => `${agent.name}=${serviceGrpcUrl(agent.name, settings)}`).join(','),
     ALLOWED_CALLERS: AGENT_CALLERS,
     ...(settings.model ? {} : scriptedModel(settings)),
   };

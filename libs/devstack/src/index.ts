@@ -1,7 +1,9 @@
 export { clientEnvironment, clientSecretOf, identityEnvironment, type ClientRights } from './clients.js';
 export {
   DEVELOPER_AUDIENCES,
+  hasGrpc,
   serviceEnvironment,
+  serviceGrpcUrl,
   serviceNames,
   serviceUrl,
   SERVICES,
@@ -45,7 +47,14 @@ export {
   stopSchemaRegistry,
   type SchemaRegistryOptions,
 } from './schema-registry.js';
-export { devPort, readSettings, type ModelSettings, type PortName, type StackSettings } from './settings.js';
+export {
+  devGrpcPort,
+  devPort,
+  readSettings,
+  type ModelSettings,
+  type PortName,
+  type StackSettings,
+} from './settings.js';
 export { spawnService, type SpawnedService, type SpawnOptions } from './spawn-service.js';
 export { startThrowawayStack, type ThrowawayStack } from './throwaway.js';
 export {

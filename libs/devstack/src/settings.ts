@@ -55,3 +55,13 @@ export function readSettings(env: Env): StackSettings {
 export function devPort(name: PortName, offset: number): number {
   return DEV_PORTS[name] + offset;
 }
+
+const GRPC_FIRST = 50_051;
+/** Where gRPC ports go that would lie beyond the last one: below the HTTP ports of the same offset. */
+const GRPC_FIRST_OF_HIGH_OFFSETS = 7051;
+
+/** The port of a service's gRPC door: from 50051 on, in the order of the HTTP ports. */
+export function devGrpcPort(name: PortName, offset: number): number {
+  const order = devPort(name, offset) - DEV_PORTS.gateway;
+  return GRPC_FIRST + order <= 65_535 ? GRPC_FIRST + order : GRPC_FIRST_OF_HIGH_OFFSETS + order;
+}

@@ -19,6 +19,8 @@ export interface SpawnOptions {
 
 export interface SpawnedService {
   url: string;
+  /** Of its gRPC door, if it has one. */
+  grpcUrl: string;
   pid: number;
   /** Standard output and error so far; of a long one, the end. */
   output(): string;
@@ -32,7 +34,7 @@ export interface SpawnedService {
 const OUTPUT_CHARS = 1_000_000;
 
 /**
- * Starts one app as a process of its own on a free port (or `env.PORT`), with `env` and nothing of this process but PATH and HOME.
+ * Starts one app as a process of its own on free ports (or `env.PORT`, `env.GRPC_PORT`), with `env` and nothing of this process but PATH and HOME.
  * It ends with this process.
  * @throws TerminalError `service-failed` with its output when it ends or is not up within `timeoutMs`.
  */
@@ -43,6 +45,7 @@ export async function spawnService({
   timeoutMs = 30_000,
 }: SpawnOptions): Promise<SpawnedService> {
   const port = env['PORT'] ?? String(await freePort());
+  const grpcPort = env['GRPC_PORT'] ?? String(await freePort());
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(process.execPath, [programOf(path)], {
     env: {
@@ -53,6 +56,7 @@ export async function spawnService({
       SERVICE_URL: url,
       ...env,
       PORT: port,
+      GRPC_PORT: grpcPort,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -77,6 +81,7 @@ export async function spawnService({
   }
   return {
     url,
+    grpcUrl: `grpc://127.0.0.1:${grpcPort}`,
     pid: child.pid!,
     output: () => output,
     kill: (signal) => void child.kill(signal),

@@ -2,6 +2,7 @@ export { ask, type Asked } from './ask.js';
 export { describeKafka } from './describe-kafka.js';
 export { eventually } from './eventually.js';
 export { forgedTokens, type ForgedToken } from './forged-tokens.js';
+export { GrpcApi, type GrpcOptions } from './grpc-api.js';
 export { answer, callTool, type Scenario, type ScenarioCounts, type ScenarioStep } from './scenario.js';
 export { sseEvents, type SseEvent } from './sse-events.js';
 export { TaskApi, type Answer, type SubmitBody } from './task-api.js';

@@ -9,6 +9,7 @@ import {
   type ThrowawayStack,
 } from '#libs/devstack';
 import { eventually } from './eventually.js';
+import { GrpcApi } from './grpc-api.js';
 import type { Scenario, ScenarioCounts } from './scenario.js';
 import { TaskApi } from './task-api.js';
 import { TEST_TOOLS } from './test-tool-names.js';
@@ -57,6 +58,7 @@ export interface Person {
  */
 export class TestStack {
   private readonly services: SpawnedService[] = [];
+  private readonly grpcApis: GrpcApi[] = [];
   private readonly http = new HttpClient();
 
   private constructor(
@@ -126,10 +128,14 @@ export class TestStack {
     return this.spawn(AGENTS[agent], own, until);
   }
 
-  /** A gateway in front of these agents. */
+  /** A gateway in front of these agents, by the URLs of their gRPC doors. */
   spawnGateway(agents: Partial<Record<AgentName, string>>, env: Env = {}): Promise<SpawnedService> {
     const urls = Object.entries(agents).map(([id, url]) => `${id}=${url}`);
-    return this.spawn('gateway', { AGENT_URLS: urls.join(','), RATE_LIMIT_PER_MINUTE: '1000000', ...env });
+    return this.spawn('gateway', {
+      AGENT_GRPC_URLS: urls.join(','),
+      RATE_LIMIT_PER_MINUTE: '1000000',
+      ...env,
+    });
   }
 
   /** One more instance of the tool registry, with variables of its own; it shares catalogue and effect ledger with the first. */
@@ -201,6 +207,13 @@ export class TestStack {
     return TaskApi.direct(agent.url, this.token(person));
   }
 
+  /** The gRPC door of an agent process. */
+  grpc(agent: SpawnedService, person?: Person): GrpcApi {
+    const api = new GrpcApi(agent.grpcUrl, this.token(person));
+    this.grpcApis.push(api);
+    return api;
+  }
+
   /** The API of an agent through a gateway. */
   apiThrough(gateway: SpawnedService, agent: AgentName, person?: Person): TaskApi {
     return TaskApi.through(gateway.url, agent, this.token(person));
@@ -208,6 +221,7 @@ export class TestStack {
 
   /** Ends everything, paused processes too. */
   async stop(): Promise<void> {
+    for (const api of this.grpcApis) api.close();
     await Promise.all(this.services.map((service) => service.stop(3000)));
     await this.tools.stop();
     await this.http.close();

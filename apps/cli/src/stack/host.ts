@@ -1,7 +1,9 @@
 import { stopOnSignal } from '#libs/chassis';
 import { messageOf } from '#libs/contracts';
 import {
+  devGrpcPort,
   devPort,
+  hasGrpc,
   hostServices,
   own,
   ownServers,
@@ -37,7 +39,10 @@ export async function hostStack(
 ): Promise<HostedStack> {
   const { settings } = stack;
   const names = serviceNames(settings);
-  for (const name of names) await requireFreePort(devPort(name, settings.portOffset), name);
+  for (const name of names) {
+    await requireFreePort(devPort(name, settings.portOffset), name);
+    if (hasGrpc(name)) await requireFreePort(devGrpcPort(name, settings.portOffset), `${name} (gRPC)`);
+  }
   const servers = ownServers(settings, withKafka);
   const infrastructure = await startInfrastructure(stack.home, settings, servers, notice);
   let services: HostedServices | undefined;

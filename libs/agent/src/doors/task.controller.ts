@@ -22,32 +22,31 @@ import {
 } from '@nestjs/swagger';
 import type { Response } from 'express';
 import {
+  deadlineMsOf,
+  idempotencyKeyOf,
   isTerminal,
-  parseTaskId,
+  lastEventIdOf,
   ListTasksDto,
   PROBLEM_CONTENT,
   SubmitTaskDto,
   SUBMITTED_SCHEMA,
-  TASK_LIMITS,
   TASK_PAGE_SCHEMA,
   TASK_VIEW_SCHEMA,
-  validationError,
+  parseTaskId,
   type AgentCard,
   type AgentTask,
   type TaskPage,
   type TaskView,
 } from '#libs/contracts';
-import { Caller, onlyUserOf, Scopes, type Principal } from '#libs/auth';
-import { clientLeft } from '#libs/chassis';
-import { LLM, type Llm } from '#libs/llm';
+import { Caller, Scopes, type Principal } from '#libs/auth';
+import { clientLeft, sendEvents, type ServerSentEvent } from '#libs/chassis';
 import { AGENT, type Agent } from '../agent.js';
 import { Canceller } from '../canceller.js';
-import { shortName } from '../definition.js';
 import { TaskFeed } from '../feed.js';
 import { Intake } from '../intake.js';
-import { TaskRepository, type Scope } from '../store/task.repository.js';
 import { agentTaskOf } from './agent-task.js';
-import { sendEvents } from './events.js';
+import { serverSentEvent } from './step-events.js';
+import { TaskViews } from './task-views.js';
 
 /** `POST /run` answers with the result if the task ends within this time. */
 const RUN_WAIT_MS = 30_000;
@@ -67,26 +66,15 @@ export class TaskController {
   constructor(
     @Inject(AGENT) private readonly agent: Agent,
     @Inject(Intake) private readonly intake: Intake,
-    @Inject(TaskRepository) private readonly tasks: TaskRepository,
+    @Inject(TaskViews) private readonly views: TaskViews,
     @Inject(TaskFeed) private readonly feed: TaskFeed,
     @Inject(Canceller) private readonly canceller: Canceller,
-    @Inject(LLM) private readonly llm: Llm,
   ) {}
 
   @Get('agent')
   @ApiOperation({ summary: 'What this agent is and which model answers' })
   card(): AgentCard {
-    const { id, description, tools, limits } = this.agent.definition;
-    const { model, scripted } = this.llm.state();
-    return {
-      id,
-      name: shortName(id),
-      description,
-      tools,
-      limits: { max_steps: limits.maxSteps, token_budget: limits.tokenBudget },
-      model,
-      scripted,
-    };
+    return this.views.card();
   }
 
   @Post('run')
@@ -110,7 +98,7 @@ export class TaskController {
     response.location(`/tasks/${taskId}`);
     const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, clientLeft(response), created);
     response.status(ended ? 200 : 202);
-    return this.tasks.require(taskId, this.scope(caller));
+    return this.views.find(taskId, caller);
   }
 
   @Post('tasks')
@@ -139,14 +127,8 @@ export class TaskController {
   @Scopes('tasks:read')
   @ApiOkResponse({ description: 'A page', schema: TASK_PAGE_SCHEMA })
   @ApiOperation({ summary: 'Tasks, newest first' })
-  async list(@Query() query: ListTasksDto, @Caller() caller: Principal): Promise<TaskPage> {
-    const { tasks, next } = await this.tasks.list(this.scope(caller), {
-      status: query.status,
-      sessionId: query.session_id,
-      before: query.cursor,
-      limit: query.limit ?? 20,
-    });
-    return { tasks, next_cursor: next };
+  list(@Query() query: ListTasksDto, @Caller() caller: Principal): Promise<TaskPage> {
+    return this.views.list(query, caller);
   }
 
   @Get('tasks/:task_id')
@@ -154,7 +136,7 @@ export class TaskController {
   @ApiOkResponse({ description: 'The result', schema: TASK_VIEW_SCHEMA })
   @ApiOperation({ summary: 'Status and result' })
   get(@Param('task_id', TaskId) taskId: string, @Caller() caller: Principal): Promise<TaskView> {
-    return this.tasks.require(taskId, this.scope(caller));
+    return this.views.find(taskId, caller);
   }
 
   @Get('tasks/:task_id/events')
@@ -173,13 +155,9 @@ export class TaskController {
     @Caller() caller: Principal,
     @Res() response: Response,
   ): Promise<void> {
-    const after = Number(lastEventId ?? 0);
-    if (!Number.isInteger(after) || after < 0 || after > 1_000_000)
-      throw validationError([
-        { field: 'Last-Event-ID', message: 'Last-Event-ID must be the id of an event' },
-      ]);
-    const { status } = await this.tasks.require(taskId, this.scope(caller));
-    await sendEvents(response, (signal) => this.feed.watch(taskId, after, isTerminal(status), signal));
+    const after = lastEventIdOf(lastEventId);
+    const { status } = await this.views.find(taskId, caller);
+    await sendEvents(response, (signal) => this.eventsOf(taskId, after, isTerminal(status), signal));
   }
 
   @Post('tasks/:task_id/cancel')
@@ -192,13 +170,13 @@ export class TaskController {
     @Caller() caller: Principal,
     @Res({ passthrough: true }) response: Response,
   ): Promise<TaskView> {
-    const view = await this.canceller.cancel(taskId, this.scope(caller));
+    const view = await this.canceller.cancel(taskId, this.views.scopeOf(caller));
     response.status(view.status === 'cancelled' ? 200 : 202);
     return view;
   }
 
-  private scope(caller: Principal): Scope {
-    return { agentId: this.agent.definition.id, tenant: caller.tenant, userId: onlyUserOf(caller) };
+  private async *eventsOf(...watched: Parameters<TaskFeed['watch']>): AsyncGenerator<ServerSentEvent> {
+    for await (const item of this.feed.watch(...watched)) yield serverSentEvent(item);
   }
 
   private toTask(
@@ -208,26 +186,8 @@ export class TaskController {
   ): AgentTask {
     return agentTaskOf(body, caller, this.agent.definition, {
       idempotencyKey: idempotencyKeyOf(headers['idempotency-key']),
-      timeoutMs: deadlineOf(headers['x-deadline-ms']),
+      timeoutMs: deadlineMsOf(headers['x-deadline-ms']),
       traceparent: headers['traceparent'] ?? null,
     });
   }
-}
-
-function idempotencyKeyOf(header: string | undefined): string | null {
-  if (header === undefined) return null;
-  if (header.length <= TASK_LIMITS.idempotencyKeyChars && /^[\x21-\x7e]+$/.test(header)) return header;
-  const message = `Idempotency-Key must be 1 to ${TASK_LIMITS.idempotencyKeyChars} visible ASCII characters`;
-  throw validationError([{ field: 'Idempotency-Key', message }]);
-}
-
-const MAX_DEADLINE_MS = 86_400_000;
-
-/** Milliseconds from now in which the caller wants the task to end. */
-function deadlineOf(header: string | undefined): number | null {
-  if (header === undefined) return null;
-  const ms = /^\d{1,8}$/.test(header) ? Number(header) : 0;
-  if (ms >= 1 && ms <= MAX_DEADLINE_MS) return ms;
-  const message = `X-Deadline-Ms must be a whole number from 1 to ${MAX_DEADLINE_MS}`;
-  throw validationError([{ field: 'X-Deadline-Ms', message }]);
 }

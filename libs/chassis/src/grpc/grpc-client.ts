@@ -34,7 +34,7 @@ export interface GrpcTarget {
 export interface GrpcCallOptions {
   /** Sent as they are; names in lower case. */
   metadata?: Record<string, string>;
-  /** Milliseconds; the deadline that the other side sees. */
+  /** Milliseconds; the deadline that the other side sees. Infinity: none. */
   timeoutMs: number;
   signal?: AbortSignal;
 }
