@@ -1,5 +1,6 @@
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import { RetryableError, TerminalError } from '#libs/contracts';
 import { AddressRanges, FORBIDDEN_RANGES, PRIVATE_RANGES } from './address-ranges.js';
 
@@ -21,6 +22,7 @@ export const ENDPOINT_FORBIDDEN = 'ENDPOINT_FORBIDDEN';
 export class EndpointPolicy {
   private readonly allowedRanges: AddressRanges;
   private readonly allowedHosts: string[];
+  private readonly faults = new LRUCache<string, { fault: string | null }>({ max: 1000 });
 
   constructor(private readonly options: EndpointPolicyOptions) {
     this.allowedRanges = new AddressRanges(options.allow.filter((entry) => AddressRanges.isRange(entry)));
@@ -29,8 +31,14 @@ export class EndpointPolicy {
       .map((host) => host.toLowerCase());
   }
 
-  /** Why the URL may not be called, as far as the URL itself tells; null when it may. */
+  /** Why the URL may not be called, as far as the URL itself tells; null when it may. Remembered: every call asks. */
   faultOf(endpoint: string): string | null {
+    let known = this.faults.get(endpoint);
+    if (!known) this.faults.set(endpoint, (known = { fault: this.urlFault(endpoint) }));
+    return known.fault;
+  }
+
+  private urlFault(endpoint: string): string | null {
     if (!URL.canParse(endpoint)) return 'not a URL';
     const url = new URL(endpoint);
     if (url.protocol !== 'http:' && url.protocol !== 'https:')
