@@ -1,6 +1,6 @@
 import type { ToolOutcome } from '#libs/contracts';
 import type { ChatMessage, ToolSpec } from '#libs/llm';
-import type { RunState } from './state.js';
+import type { RunState, Turn } from './state.js';
 
 /** Characters of one tool result that reach the model and the journal. */
 const RESULT_CHARS = 16_000;
@@ -15,23 +15,45 @@ export function buildMessages(systemPrompt: string, prompt: string, state: RunSt
     { role: 'system', content: systemPrompt },
     { role: 'user', content: prompt },
   ];
-  for (const { reply, results } of state.turns) {
-    messages.push({ role: 'assistant', content: reply.content, tool_calls: reply.tool_calls });
+  for (const turn of state.turns) messages.push(...messagesOf(turn));
+  return messages;
+}
+
+/** A turn never changes, and every later model call shows it again: it is put into words and measured once. */
+const shown = new WeakMap<Turn, ChatMessage[]>();
+const sizes = new WeakMap<object, number>();
+
+function messagesOf(turn: Turn): ChatMessage[] {
+  let messages = shown.get(turn);
+  if (!messages) {
+    const { reply, results } = turn;
+    messages = [{ role: 'assistant', content: reply.content, tool_calls: reply.tool_calls }];
     for (const { call_id, outcome } of results?.results ?? [])
       messages.push({ role: 'tool', tool_call_id: call_id, content: JSON.stringify(outcome) });
+    shown.set(turn, messages);
   }
   return messages;
 }
 
 /** Tokens of a prompt, estimated from its bytes: exact counts come with the reply's usage. */
 export function estimateTokens(messages: ChatMessage[], tools: ToolSpec[]): number {
-  let bytes = tools.length > 0 ? Buffer.byteLength(JSON.stringify(tools)) : 0;
-  for (const message of messages) {
-    bytes += Buffer.byteLength(message.content ?? '');
-    if (message.role === 'assistant' && message.tool_calls.length > 0)
-      bytes += Buffer.byteLength(JSON.stringify(message.tool_calls));
-  }
+  let bytes = tools.length > 0 ? sizeOf(tools, jsonBytes) : 0;
+  for (const message of messages) bytes += sizeOf(message, messageBytes);
   return Math.ceil(bytes / BYTES_PER_TOKEN) + messages.length * MESSAGE_TOKENS;
+}
+
+function sizeOf<T extends object>(part: T, measure: (part: T) => number): number {
+  let size = sizes.get(part);
+  if (size === undefined) sizes.set(part, (size = measure(part)));
+  return size;
+}
+
+const jsonBytes = (value: object) => Buffer.byteLength(JSON.stringify(value));
+
+function messageBytes(message: ChatMessage): number {
+  const bytes = Buffer.byteLength(message.content ?? '');
+  const calls = message.role === 'assistant' ? message.tool_calls : [];
+  return calls.length > 0 ? bytes + jsonBytes(calls) : bytes;
 }
 
 /** Cuts a large result to its beginning, as text, and says so. */
