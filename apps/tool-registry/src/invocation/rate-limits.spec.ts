@@ -1,10 +1,22 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { createLogger } from '#libs/telemetry';
 import { RateLimits } from './rate-limits.js';
 
 describe('rate limits', () => {
-  // Nothing listens there: the instance counts for itself.
-  const limits = new RateLimits('redis://127.0.0.1:1', createLogger('test', 'silent'));
-  afterAll(() => limits.onApplicationShutdown());
+  // A Redis that never answers: the instance counts for itself.
+  const silent = createServer((socket) => void socket.resume().on('error', () => undefined));
+  let limits: RateLimits;
+
+  beforeAll(async () => {
+    await once(silent.listen(0, '127.0.0.1'), 'listening');
+    const { port } = silent.address() as AddressInfo;
+    limits = new RateLimits(`redis://127.0.0.1:${port}`, createLogger('test', 'silent'));
+  });
+  afterAll(() => {
+    limits.onApplicationShutdown();
+    silent.close();
+  });
 
   const burst = async (tool: string, perMinute: number, calls: number) => {
     const ends = await Promise.allSettled(
