@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { Queue } from 'bullmq';
 import type { SpawnedService } from '#libs/devstack';
 import { answer, callTool, eventually, type TaskApi } from '#libs/testing';
-import { ChaosStack, diedOf, SHORT_LEASES } from './chaos-stack.js';
+import { ChaosStack, diedOf, LONG_LEASE, SHORT_LEASES, stopped } from './chaos-stack.js';
 import { faultsOf } from './history.js';
 
-jest.setTimeout(90_000);
+jest.setTimeout(240_000);
 
 describe('the door (faults 11 and 12)', () => {
   let chaos: ChaosStack;
@@ -66,90 +67,168 @@ describe('the door (faults 11 and 12)', () => {
 
 describe('the relay (faults 13 and 14)', () => {
   let chaos: ChaosStack;
+  let queue: Queue;
 
   beforeAll(async () => {
     chaos = await ChaosStack.start();
+    queue = new Queue('agent.run.test', { connection: { url: chaos.stack.infrastructure.redisUrl } });
+    // The first agent makes the tables.
+    await chaos.victim('');
+    await chaos.clean();
   });
-  afterAll(() => chaos?.stop());
-  afterEach(() => chaos.killVictims());
+  afterAll(async () => {
+    await queue?.close();
+    await chaos?.stop();
+  });
+  afterEach(async () => {
+    await chaos.sql('drop function if exists agents.on_relay cascade');
+    await chaos.clean();
+  });
 
-  /** Nobody but the relay tells the queue: not the door, and not the look for lost jobs. */
+  /** Nobody but the relay tells the queue: not the door, not the look for lost jobs, and no lease runs out. */
   const RELAY_ONLY = 'dispatch.before-add=throw';
-  const NO_SHORTCUT = { LOCAL_RUNS: '0', LOST_AFTER_MS: '600000' };
+  const NO_SHORTCUT = { LOCAL_RUNS: '0', LOST_AFTER_MS: '600000', ...LONG_LEASE };
 
   const script = (name: string) =>
     chaos.script(name, [callTool('test_record', { text: name }), answer(`done ${name}`)]);
 
+  const submitted = async (agent: SpawnedService, name: string) =>
+    chaos.submitted(agent, name, await script(name));
+
+  /** How often the queue was told of the task. */
+  const addsOf = async (taskId: string) =>
+    (await chaos.queueEvents(taskId)).filter((event) => ['added', 'duplicated'].includes(event)).length;
+
+  /** Lets `statement` happen whenever a relay takes a row of the outbox for itself. */
+  const onRelay = async (timing: 'before' | 'after', statement: string) =>
+    chaos.sql(`
+      create function agents.on_relay() returns trigger language plpgsql as $$ begin ${statement}; return new; end $$;
+      create trigger on_relay ${timing} update on agents.outbox for each row execute function agents.on_relay()`);
+
   it('13 dies between add and mark: one run', async () => {
-    const prompt = await script('f13');
     // Its only slot is taken, so that it cannot fetch what it adds: the second batch, which kills it.
     const relay = await chaos.victim(`${RELAY_ONLY};relay.after-add=kill@2`, {
       ...NO_SHORTCUT,
       WORKER_CONCURRENCY: '1',
     });
-    const api = chaos.api(relay);
-    await api.accepted({ prompt: await chaos.script('busy', [callTool('test_hold', { text: 'busy' })]) });
+    const busy = await chaos.script('busy', [callTool('test_hold', { text: 'busy' })]);
+    await chaos.submitted(relay, 'busy', busy);
     await eventually(() => chaos.stack.tools.calls['test_hold']!.includes('busy'));
-    const taskId = await api.accepted({ prompt });
+    const taskId = await submitted(relay, 'f13');
     await diedOf(relay);
-    expect(await addsOf([taskId])).toEqual([1]);
-    const { rows } = await chaos.sql('select dispatch_no from agents.outbox where task_id = $1', [taskId]);
-    expect(rows).toEqual([{ dispatch_no: 1 }]);
-    const survivor = await chaos.victim('');
+    expect(await addsOf(taskId)).toBe(1);
+    expect(await chaos.outbox()).toEqual([{ task_id: taskId, dispatch_no: 1 }]);
+    const survivor = await chaos.victim('', LONG_LEASE);
     const history = await chaos.outcome(chaos.api(survivor), taskId, 'f13');
     expect(faultsOf(history, 'done f13')).toEqual([]);
     expect(await chaos.asked('f13')).toEqual({ 0: 1, 1: 1 });
   });
 
-  it('14 two relays: one dispatch each', async () => {
-    // Each holds what it took for a while, so that the other one comes by.
-    const points = `${RELAY_ONLY};relay.after-add=delay:700`;
-    const relays = await Promise.all([chaos.victim(points, NO_SHORTCUT), chaos.victim(points, NO_SHORTCUT)]);
-    const prompt = await chaos.script('f14', [answer('done f14')]);
-    const apis = relays.map((relay) => chaos.api(relay));
-    const taskIds = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => apis[i % 2]!.accepted({ prompt: `${prompt} ${i}` })),
-    );
-    for (const id of taskIds)
-      expect(faultsOf(await chaos.outcome(apis[0]!, id, 'f14'), 'done f14')).toEqual([]);
-    await eventually(async () => (await chaos.sql('select 1 from agents.outbox')).rowCount === 0);
-    expect(await addsOf(taskIds)).toEqual(taskIds.map(() => 1));
-    expect(await chaos.asked('f14')).toEqual({ 0: taskIds.length });
+  /** The relay has taken the task out of the outbox for itself, and the queue was not told. */
+  async function diedBeforeAdd(name: string): Promise<string> {
+    const relay = await chaos.victim(`${RELAY_ONLY};relay.before-add=kill`, NO_SHORTCUT);
+    const taskId = await submitted(relay, name);
+    await diedOf(relay);
+    expect(await chaos.queueEvents(taskId)).toEqual([]);
+    return taskId;
+  }
 
-    // Control: a second relay that saw the same row is a second dispatch; the claim still makes it one run.
-    const seenTwice = async () => {
-      // Again, because a relay that has not finished with the first one may take this one for it.
-      await chaos.sql(
-        `insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) values ($1, 1, 'agent-test', now())
-         on conflict do nothing`,
-        [taskIds[0]],
-      );
-      return (await addsOf(taskIds))[0]!;
-    };
-    await eventually(seenTwice, (adds) => adds > 1, { everyMs: 500, what: 'a second dispatch' });
-    expect(faultsOf(await chaos.outcome(apis[0]!, taskIds[0]!, 'f14'), 'done f14')).toEqual([]);
-    expect(await chaos.asked('f14')).toEqual({ 0: taskIds.length });
+  it('13 dies before add: still in the outbox, one run', async () => {
+    const taskId = await diedBeforeAdd('f13b');
+    expect(await chaos.outbox()).toEqual([{ task_id: taskId, dispatch_no: 1 }]);
+    const survivor = await chaos.victim(RELAY_ONLY, NO_SHORTCUT);
+    const history = await chaos.outcome(chaos.api(survivor), taskId, 'f13b');
+    expect(faultsOf(history, 'done f13b')).toEqual([]);
+    expect(await chaos.asked('f13b')).toEqual({ 0: 1, 1: 1 });
   });
 
-  const jobsOf = (taskId: string) => chaos.redis.keys(`bull:agent.run.test:${taskId}-*`);
+  it('13 control: a relay that marks before it adds loses the task', async () => {
+    await onRelay(
+      'after',
+      'delete from agents.outbox where task_id = new.task_id and dispatch_no = new.dispatch_no',
+    );
+    const taskId = await diedBeforeAdd('f13c');
+    expect(await chaos.outbox()).toEqual([]);
+    await chaos.sql('drop function agents.on_relay cascade');
+    // Without its look for lost jobs, which would mend this as well.
+    const api = chaos.api(await chaos.victim(RELAY_ONLY, NO_SHORTCUT));
+    expect(await chaos.faultsWhenLost(api, taskId, 'done f13c', 'f13c')).toEqual(['not ended: pending']);
+    await chaos.sql(
+      `insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) values ($1, 1, 'agent-test', now())`,
+      [taskId],
+    );
+    expect(faultsOf(await chaos.outcome(api, taskId, 'f13c'), 'done f13c')).toEqual([]);
+  });
+
+  /** One relay has taken the task and stops before it tells the queue; another one makes its round; then the first goes on. */
+  async function twoRelays(name: string) {
+    const first = await chaos.victim(`${RELAY_ONLY};relay.before-add=stop@1`, NO_SHORTCUT);
+    const taskId = await submitted(first, name);
+    await stopped(first);
+    const { rows } = await chaos.sql('select due_at > now() as held from agents.outbox where task_id = $1', [
+      taskId,
+    ]);
+    const second = await chaos.victim(RELAY_ONLY, NO_SHORTCUT);
+    await chaos.reconcilerRound();
+    const meanwhile = await addsOf(taskId);
+    first.kill('SIGCONT');
+    const history = await chaos.outcome(chaos.api(second), taskId, name);
+    expect(faultsOf(history, `done ${name}`)).toEqual([]);
+    return { taskId, rows, meanwhile };
+  }
+
+  it('14 two relays: what one has taken the other leaves alone', async () => {
+    // However long this takes, the first one's hold does not run out.
+    await onRelay('before', `if new.due_at > now() then new.due_at = new.due_at + interval '1 hour'; end if`);
+    const { taskId, rows, meanwhile } = await twoRelays('f14');
+    expect(rows).toEqual([{ held: true }]);
+    expect(meanwhile).toBe(0);
+    expect(await addsOf(taskId)).toBe(1);
+    await eventually(async () => (await chaos.outbox()).length === 0);
+    expect(await chaos.asked('f14')).toEqual({ 0: 1, 1: 1 });
+  });
+
+  it('14 control: without the hold both tell the queue; the claim still makes it one run', async () => {
+    await onRelay('before', 'new.due_at = old.due_at');
+    const { taskId, rows, meanwhile } = await twoRelays('f14c');
+    expect(rows).toEqual([{ held: false }]);
+    expect(meanwhile).toBeGreaterThan(0);
+    await eventually(
+      () => addsOf(taskId),
+      (adds) => adds > meanwhile,
+      { what: 'a second dispatch' },
+    );
+    await eventually(async () => (await chaos.keysOf(taskId)).length === 0, Boolean, { what: 'no job left' });
+    expect(await chaos.asked('f14c')).toEqual({ 0: 1, 1: 1 });
+  });
 
   it('a job that fails before its task is claimed is dispatched again, and nothing of it stays in Redis', async () => {
-    const agent = await chaos.victim('worker.before-claim=throw@1', { LOCAL_RUNS: '0' });
-    const api = chaos.api(agent);
-    const taskId = await api.accepted({ prompt: await script('failed-job') });
-    const history = await chaos.outcome(api, taskId, 'failed-job');
-    expect(agent.output()).toContain('failpoint worker.before-claim: throw');
+    const agent = await chaos.victim('worker.before-claim=throw@1', { LOCAL_RUNS: '0', ...LONG_LEASE });
+    const taskId = await submitted(agent, 'failed-job');
+    const history = await chaos.outcome(chaos.api(agent), taskId, 'failed-job');
+    expect(await chaos.queueEvents(taskId)).toContain('failed');
     expect(faultsOf(history, 'done failed-job')).toEqual([]);
-    await eventually(async () => (await jobsOf(taskId)).length === 0);
+    await eventually(async () => (await chaos.keysOf(taskId)).length === 0);
   });
 
-  /** How often each task was added to the queue, by the queue's own event stream. */
-  async function addsOf(taskIds: string[]): Promise<number[]> {
-    const events = await chaos.redis.xrange('bull:agent.run.test:events', '-', '+');
-    const added = events
-      .map(([, fields]) => fields)
-      .filter((fields) => ['added', 'duplicated'].includes(fields[fields.indexOf('event') + 1]!))
-      .map((fields) => fields[fields.indexOf('jobId') + 1]!);
-    return taskIds.map((id) => added.filter((jobId) => jobId.startsWith(id)).length);
-  }
+  it('control: a failed job that stays in Redis hides that its task is lost', async () => {
+    const door = await chaos.victim('intake.after-commit=kill');
+    const taskId = await submitted(door, 'kept');
+    await diedOf(door);
+    // The job as it would be without `removeOnFail`.
+    const job = await queue.add('run', { taskId }, { jobId: `${taskId}-1`, removeOnFail: false });
+    const failing = await chaos.victim('worker.before-claim=throw', { LOCAL_RUNS: '0' });
+    await eventually(() => job.isFailed(), Boolean, { what: 'the failed job' });
+    // The jobs of this one are removed: the look that found it lost has looked for the older one before it.
+    const other = await submitted(failing, 'removed');
+    await eventually(async () => (await chaos.dispatchNo(other)) > 1, Boolean, {
+      what: 'a look for lost jobs',
+    });
+    await chaos.killVictims();
+    const api = chaos.api(await chaos.victim('', LONG_LEASE));
+    expect(faultsOf(await chaos.outcome(api, other, 'removed'), 'done removed')).toEqual([]);
+    expect(await chaos.faultsWhenLost(api, taskId, 'done kept', 'kept')).toEqual(['not ended: pending']);
+    await job.remove();
+    expect(faultsOf(await chaos.outcome(api, taskId, 'kept'), 'done kept')).toEqual([]);
+  });
 });

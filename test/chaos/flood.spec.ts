@@ -3,7 +3,7 @@ import { answer, callTool, eventually, type TaskApi } from '#libs/testing';
 import { ChaosStack, diedOf, SHORT_LEASES } from './chaos-stack.js';
 import { faultsOf } from './history.js';
 
-jest.setTimeout(180_000);
+jest.setTimeout(240_000);
 
 const TASKS = 200;
 const EFFECTS_PER_TASK = 2;
@@ -24,9 +24,9 @@ describe('many tasks in flight', () => {
     chaos = await ChaosStack.start();
   });
   afterAll(() => chaos?.stop());
-  afterEach(() => {
+  afterEach(async () => {
     chaos.stack.tools.aroundEffect({});
-    chaos.killVictims();
+    await chaos.killVictims();
   });
 
   /** One script per task, so that every effect says whose it is. */

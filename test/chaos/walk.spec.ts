@@ -7,13 +7,14 @@ import { faultsOf, type History } from './history.js';
 import { randomFrom, sampleOf } from './seed.js';
 import { Standby } from './standby.js';
 
-jest.setTimeout(180_000);
+jest.setTimeout(240_000);
 
 /** Every failpoint that an agent passes. */
 const FAILPOINTS = [
   'intake.before-commit',
   'intake.after-commit',
   'dispatch.before-add',
+  'relay.before-add',
   'relay.after-add',
   'worker.before-claim',
   'worker.after-claim',
@@ -32,9 +33,11 @@ const ANSWER_MS = 4000;
 const seed = Number(process.env['BATON_CHAOS_SEED'] ?? randomInt(2 ** 31));
 const walks = Number(process.env['BATON_CHAOS_WALKS'] ?? 10);
 
+const isRelay = (point: string): boolean => point.startsWith('relay.');
+
 /** What a failpoint needs to be passed: the queue's way where there is a shortcut past it. */
 function surroundings(point: string): { also: string; env: Env } {
-  if (point === 'relay.after-add') return { also: ';dispatch.before-add=throw', env: { LOCAL_RUNS: '0' } };
+  if (isRelay(point)) return { also: ';dispatch.before-add=throw', env: { LOCAL_RUNS: '0' } };
   return { also: '', env: { LOCAL_RUNS: point === 'dispatch.before-add' || random() < 0.5 ? '0' : '64' } };
 }
 
@@ -47,7 +50,7 @@ const PLAN = sampleOf(
   point,
   action,
   // One relay may take all tasks at once.
-  nth: point === 'relay.after-add' ? 1 : 1 + Math.floor(random() * 2),
+  nth: isRelay(point) ? 1 : 1 + Math.floor(random() * 2),
   ...surroundings(point),
 }));
 
@@ -62,8 +65,8 @@ describe(`a walk over failpoints and actions, BATON_CHAOS_SEED=${seed}`, () => {
   });
   afterAll(() => chaos?.stop());
   beforeEach(() => standby.occupy());
-  afterEach(() => {
-    chaos.killVictims();
+  afterEach(async () => {
+    await chaos.killVictims();
     standby.agent.kill('SIGCONT');
     standby.takeOver();
   });
@@ -87,7 +90,7 @@ describe(`a walk over failpoints and actions, BATON_CHAOS_SEED=${seed}`, () => {
   it.each(PLAN)('$point = $action@$nth $env', async ({ point, action, nth, also, env }) => {
     const victim = await chaos.victim(`${point}=${action}@${nth}${also}`, env);
     // Its slot is taken, but its relay is not.
-    if (point === 'relay.after-add') standby.agent.kill('SIGSTOP');
+    if (isRelay(point)) standby.agent.kill('SIGSTOP');
     const names = ['a', 'b', 'c'].map((suffix) => `${point}-${action.replace(':', '-')}-${suffix}`);
     const taskIds = await Promise.all(names.map((name) => submit(victim, name)));
     await eventually(() => victim.output().includes(`failpoint ${point}: `), Boolean, {

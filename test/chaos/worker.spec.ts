@@ -1,9 +1,9 @@
 import { answer, eventually } from '#libs/testing';
-import { ChaosStack, diedOf } from './chaos-stack.js';
+import { ChaosStack, diedOf, SHORT_LEASES } from './chaos-stack.js';
 import { faultsOf, repliesOf } from './history.js';
 import { Standby } from './standby.js';
 
-jest.setTimeout(90_000);
+jest.setTimeout(240_000);
 
 /** A model that answers differently whenever it is asked again, calls a tool with an effect, then answers. */
 const varying = (name: string) => [
@@ -25,8 +25,8 @@ describe('a worker that is killed (faults 1 to 6)', () => {
   });
   afterAll(() => chaos?.stop());
   beforeEach(() => standby.occupy());
-  afterEach(() => {
-    chaos.killVictims();
+  afterEach(async () => {
+    await chaos.killVictims();
     standby.takeOver();
   });
 
@@ -34,7 +34,7 @@ describe('a worker that is killed (faults 1 to 6)', () => {
   async function killedAt(failpoint: string, name: string): Promise<string> {
     const prompt = await chaos.script(name, varying(name));
     const victim = await chaos.victim(`${failpoint}=kill`);
-    const taskId = await chaos.api(victim).accepted({ prompt });
+    const taskId = await chaos.submitted(victim, name, prompt);
     await diedOf(victim);
     return taskId;
   }
@@ -55,12 +55,22 @@ describe('a worker that is killed (faults 1 to 6)', () => {
 
     it('control: is never taken over when its lease does not run out', async () => {
       const taskId = await killedAt('run.before-llm', 'f1c');
-      await chaos.sql(`update agents.tasks set lease_until = 'infinity' where id = $1`, [taskId]);
+      const { rows } = await chaos.sql(
+        `update agents.tasks t set lease_until = 'infinity' from agents.tasks former where t.id = $1 and former.id = t.id
+         returning greatest(former.lease_until, former.dispatched_at + $2 * interval '1 ms') as due`,
+        [taskId, SHORT_LEASES['LEASE_MS']],
+      );
       standby.takeOver();
-      expect(await chaos.faultsWhenQuiet(standby.api, taskId, 'done f1c', 'f1c')).toEqual([
+      const isDue = 'select now() > $1::timestamptz as due';
+      // Else it would not be taken over yet, whatever its lease.
+      await eventually(
+        async () => (await chaos.sql(isDue, [(rows[0] as { due: Date }).due])).rows[0] as { due: boolean },
+        ({ due }) => due,
+      );
+      expect(await chaos.faultsWhenLost(standby.api, taskId, 'done f1c', 'f1c')).toEqual([
         'not ended: running',
       ]);
-      await chaos.sql('update agents.tasks set lease_until = now() where id = $1', [taskId]);
+      await chaos.leaseRunsOut(taskId);
       expect(faultsOf(await chaos.outcome(standby.api, taskId, 'f1c'), 'done f1c')).toEqual([]);
     });
   });
