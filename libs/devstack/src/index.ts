@@ -23,7 +23,7 @@ export {
   type RunningServers,
   type ServerName,
 } from './infrastructure.js';
-export { kafkaBinaries, kafkaSkip, type KafkaBinaries } from './kafka-binaries.js';
+export { kafkaBinaries, kafkaSkip } from './kafka-binaries.js';
 export { pingKafka } from './kafka-cluster.js';
 export { startKafka, stopKafka, type KafkaOptions } from './kafka.js';
 export { lastLines } from './daemon.js';

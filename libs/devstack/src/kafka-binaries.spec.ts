@@ -54,7 +54,7 @@ describe('kafkaBinaries', () => {
     expect(runs()).toBe(1);
     expect(second).toEqual(first);
     expect(existsSync(join(first.schemaRegistry, 'quarkus-run.jar'))).toBe(true);
-    expect(said).toHaveLength(1);
+    expect(said).toHaveLength(2);
   });
 
   it('does not take a half-done download for a whole one', async () => {

@@ -5,18 +5,11 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { projectRoot } from '#libs/chassis';
 import { messageOf, TerminalError } from '#libs/contracts';
+import { archiveClasses } from './class-archives.js';
 import { BatonHome } from './home.js';
 import { onPath, requireJava, type Java } from './java.js';
+import type { KafkaBinaries } from './kafka-commands.js';
 import { withLock } from './lock.js';
-
-/** Programs for a broker and a schema registry, and the Java that runs them. */
-export interface KafkaBinaries {
-  java: Java;
-  /** Class path of the broker and its tools. */
-  kafka: string;
-  /** Folder of the schema registry. */
-  schemaRegistry: string;
-}
 
 /** On a slow line 200 MB take their time. */
 const DOWNLOAD_MS = 20 * 60_000;
@@ -31,18 +24,27 @@ const TICK_MS = 10_000;
 export async function kafkaBinaries(cache: string, notice: (line: string) => void): Promise<KafkaBinaries> {
   const java = requireJava();
   const folder = folderIn(cache);
-  if (!existsSync(folder)) {
-    requireMaven();
+  const binaries: KafkaBinaries = {
+    java,
+    kafka: join(folder, 'kafka', '*'),
+    schemaRegistry: join(folder, 'schema-registry'),
+    archives: join(folder, `archives-${java.version}-${digest(java.home)}`),
+  };
+  if (!existsSync(binaries.archives)) {
+    if (!existsSync(folder)) requireMaven();
     mkdirSync(cache, { recursive: true });
     await withLock(
       join(cache, 'kafka-binaries.lock'),
       async () => {
         if (!existsSync(folder)) await fetchInto(folder, java, notice);
+        if (existsSync(binaries.archives)) return;
+        notice('Preparing quick starts of both (once) …');
+        await archiveClasses(binaries);
       },
       DOWNLOAD_MS,
     );
   }
-  return { java, kafka: join(folder, 'kafka', '*'), schemaRegistry: join(folder, 'schema-registry') };
+  return binaries;
 }
 
 /**
@@ -62,8 +64,11 @@ export function kafkaSkip(cache: string = BatonHome.fromEnv(process.env).folder)
 
 /** Named by what is in it: another version pinned is another folder. */
 function folderIn(cache: string): string {
-  const digest = createHash('sha256').update(readFileSync(pomFile())).digest('hex').slice(0, 12);
-  return join(cache, `kafka-binaries-${digest}`);
+  return join(cache, `kafka-binaries-${digest(readFileSync(pomFile()))}`);
+}
+
+function digest(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex').slice(0, 12);
 }
 
 function pomFile(): string {

@@ -3,12 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { projectRoot } from '#libs/chassis';
 import { startDaemon } from './daemon.js';
 import { BatonHome } from './home.js';
-import { javaProgram } from './java.js';
-import { kafkaBinaries, type KafkaBinaries } from './kafka-binaries.js';
+import { kafkaBinaries } from './kafka-binaries.js';
 import { awaitCoordinators, pingKafka } from './kafka-cluster.js';
+import { brokerCommand, formatCommand, type KafkaBinaries } from './kafka-commands.js';
 import { kafkaProperties, loneMember, type ClusterMember } from './kafka-properties.js';
 import { requireFreePort } from './ports.js';
 import {
@@ -33,7 +32,6 @@ export interface KafkaOptions extends ServerOptions {
 export const KAFKA_RECORD = 'kafka';
 /** After a kill the broker waits until its former session has run out. */
 const READY_MS = 60_000;
-const JVM = ['-Xms96m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
 
 /**
  * One Kafka 4 node, broker and controller at once, on 127.0.0.1, detached from this process; `url` is the value of KAFKA_BROKERS.
@@ -57,8 +55,7 @@ export async function startKafka(options: KafkaOptions): Promise<RunningServer> 
       const config = await prepare(home, binaries, options, member);
       const server = await startDaemon({
         name: 'kafka',
-        command: javaProgram(binaries.java),
-        args: [...JVM, ...LOGGING(), '-cp', binaries.kafka, 'kafka.Kafka', config],
+        ...brokerCommand(binaries, config),
         logFile: home.path('kafka.log'),
         probe: ping,
         timeoutMs: READY_MS,
@@ -75,10 +72,6 @@ export async function startKafka(options: KafkaOptions): Promise<RunningServer> 
 export function stopKafka(folder: string): Promise<void> {
   return stopRecorded(new BatonHome(folder), KAFKA_RECORD);
 }
-
-const LOGGING = () => [
-  `-Dlog4j2.configurationFile=file:${join(projectRoot(), 'deploy/kafka/log4j2.properties')}`,
-];
 
 /** Writes the configuration and formats the folder of the data, once. @returns the configuration file. */
 async function prepare(
@@ -98,17 +91,12 @@ async function prepare(
   if (!existsSync(data)) {
     const draft = `${data}.new`;
     rmSync(draft, { recursive: true, force: true });
-    await promisify(execFile)(
-      javaProgram(binaries.java),
-      [
-        ...JVM,
-        ...LOGGING(),
-        ...['-cp', binaries.kafka, 'kafka.tools.StorageTool', 'format'],
-        ...['--cluster-id', member.clusterId ?? randomBytes(16).toString('base64url')],
-        ...['--config', configure('format.properties', draft)],
-      ],
-      { timeout: READY_MS },
+    const format = formatCommand(
+      binaries,
+      configure('format.properties', draft),
+      member.clusterId ?? randomBytes(16).toString('base64url'),
     );
+    await promisify(execFile)(format.command, format.args, { timeout: READY_MS });
     // The name `data` appears only when it is whole.
     renameSync(draft, data);
   }

@@ -52,3 +52,16 @@ export async function release(reaper: ChildProcess): Promise<void> {
   reaper.stdin?.end();
   await once(reaper, 'exit');
 }
+
+/** A shell that kills the child when its input closes: this process may itself be killed, and Jest keeps its 'exit' to itself. */
+export function endWithParent(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  const reaper = spawn('sh', ['-c', 'read -r _; kill -KILL "$1"', 'baton-reaper', String(child.pid)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+    cwd: '/',
+  });
+  reaper.unref();
+  (reaper.stdin as Writable & { unref?(): void }).unref?.();
+  child.once('exit', () => reaper.kill('SIGKILL'));
+}

@@ -1,9 +1,8 @@
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { startDaemon } from './daemon.js';
 import { BatonHome } from './home.js';
-import { javaProgram } from './java.js';
 import { kafkaBinaries } from './kafka-binaries.js';
+import { registryCommand } from './kafka-commands.js';
 import { requireFreePort } from './ports.js';
 import {
   findOrLaunch,
@@ -23,7 +22,6 @@ export interface SchemaRegistryOptions extends ServerOptions {
 export const SCHEMA_REGISTRY_RECORD = 'schema-registry';
 const READY_MS = 90_000;
 const PING_MS = 3000;
-const JVM = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
 
 /**
  * An Apicurio registry on 127.0.0.1, detached from this process; `url` is its Confluent API, the value of SCHEMA_REGISTRY_URL.
@@ -48,8 +46,7 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
       mkdirSync(data, { recursive: true });
       const server = await startDaemon({
         name: 'schema-registry',
-        command: javaProgram(binaries.java),
-        args: [...JVM, ...settings(port, data), '-jar', join(binaries.schemaRegistry, 'quarkus-run.jar')],
+        ...registryCommand(binaries, port, data),
         logFile: home.path('schema-registry.log'),
         probe: ping,
         timeoutMs: READY_MS,
@@ -79,19 +76,4 @@ export async function pingSchemaRegistry(url: string): Promise<void> {
   await response.body?.cancel();
   // One that wants a password is up as well.
   if (!response.ok && response.status !== 401) throw new Error(`it answers ${response.status}`);
-}
-
-function settings(port: number, data: string): string[] {
-  const properties = {
-    'quarkus.http.host': '127.0.0.1',
-    'quarkus.http.port': port,
-    // Its second port, for health and metrics, would be 9000 on every address.
-    'quarkus.management.host': '127.0.0.1',
-    'quarkus.management.port': 0,
-    'quarkus.log.level': 'WARN',
-    'quarkus.http.access-log.enabled': false,
-    // By default the database writes half a second after it has answered.
-    'apicurio.datasource.url': `jdbc:h2:file:${join(data, 'registry')};WRITE_DELAY=0`,
-  };
-  return Object.entries(properties).map(([name, value]) => `-D${name}=${value}`);
 }

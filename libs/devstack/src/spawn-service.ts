@@ -1,11 +1,11 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot, type Env } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
 import { freePort } from './ports.js';
+import { endWithParent } from './reaper.js';
 
 export interface SpawnOptions {
   /** The app below `apps/`, e.g. `agents/search`; or a program below `dist/`, e.g. `bench/src/tool.main.js`. */
@@ -88,19 +88,6 @@ export async function spawnService({
     stop,
     exited,
   };
-}
-
-/** A shell that kills the child when its input closes: this process may itself be killed, and Jest keeps its 'exit' to itself. */
-function endWithParent(child: ChildProcess): void {
-  if (child.pid === undefined) return;
-  const reaper = spawn('sh', ['-c', 'read -r _; kill -KILL "$1"', 'baton-reaper', String(child.pid)], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-    cwd: '/',
-  });
-  reaper.unref();
-  (reaper.stdin as Writable & { unref?(): void }).unref?.();
-  child.once('exit', () => reaper.kill('SIGKILL'));
 }
 
 async function waitUntilUp(
