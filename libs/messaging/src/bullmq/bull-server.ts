@@ -85,7 +85,7 @@ export class BullHandoffServer extends Server implements CustomTransportStrategy
   }
 
   private dispatch(topic: string, message: IncomingMessage, context: BullContext): Promise<void> {
-    const handler = this.getHandlerByPattern(topic)!;
+    const handler = this.messageHandlers.get(topic)!;
     return this.runWithProcessingHooks(context, async (ended) => {
       const result: unknown = await handler(message, context);
       if (!isObservable(result)) return ended();

@@ -24,7 +24,7 @@ import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
 import { unsendable } from './dead-letter.js';
 
-const BATCH = 200;
+const BATCH = 500;
 /** Without `wake()`: what another instance left behind waits so long at most. */
 const POLL_MS = 1000;
 const FIRST_PAUSE_MS = 250;
@@ -43,6 +43,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   private stopped = false;
   private woken = false;
   private failures = 0;
+  /** Delivered, and still to be forgotten: lost with this process, they are published once more. */
+  private delivered: string[] = [];
   private interrupt: () => void = () => undefined;
 
   constructor(
@@ -89,13 +91,14 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       const woken = this.woken;
       this.woken = false;
       try {
-        if (!woken && !(await this.outbox.hasDue())) await this.idle(POLL_MS);
-        else if ((await this.relay()) < BATCH) await this.idle(POLL_MS);
+        if (!woken && this.delivered.length === 0 && !(await this.outbox.hasDue())) await this.idle(POLL_MS);
+        else if ((await this.relay()) < BATCH && this.delivered.length === 0) await this.idle(POLL_MS);
       } catch (error) {
         this.logger.warn({ err: messageOf(error) }, 'outbox not relayed');
         await this.idle(POLL_MS);
       }
     }
+    await this.outbox.delete(this.delivered).catch(() => undefined);
   }
 
   private idle(ms: number): Promise<void> {
@@ -112,7 +115,9 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   /** One batch; returns how many messages were taken. */
   async relay(): Promise<number> {
     const { holdMs, oneAtATime } = this.handoff;
-    const held = await this.outbox.take(BATCH, holdMs, oneAtATime);
+    const forget = this.delivered;
+    const held = await this.outbox.take(BATCH, holdMs, oneAtATime, forget);
+    this.delivered = [];
     if (held.length === 0) return 0;
     await failpoint('outbox.after-take');
     const prepared = await Promise.all(held.map((message) => this.prepare(message)));
@@ -139,11 +144,10 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     const outcomes = await this.handoff.publish(ready.map(({ outgoing }) => outgoing));
     await failpoint('outbox.after-publish');
     const failed: HeldMessage[] = [];
-    const delivered: string[] = [];
     for (const [i, { message }] of ready.entries()) {
       const outcome = outcomes[i]!;
       if (outcome === 'delivered') {
-        delivered.push(message.id);
+        this.delivered.push(message.id);
         this.metrics.published(message.kind, 'delivered');
       } else if (outcome !== 'under-way') {
         failed.push(message);
@@ -152,7 +156,6 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     }
     const error = outcomes.find((outcome) => outcome instanceof Error);
     if (error) this.logger.warn({ messages: failed.length, err: messageOf(error) }, 'not published');
-    await this.outbox.delete(delivered);
     return failed;
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KafkaContext, ServerKafka } from '@nestjs/microservices';
+import { KafkaContext, ServerKafka, type MessageHandler } from '@nestjs/microservices';
 import kafkajs, { type Consumer, type EachBatchPayload, type Kafka, type KafkaMessage } from 'kafkajs';
 import { messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
@@ -125,6 +125,11 @@ export class KafkaHandoffServer extends ServerKafka {
       autoCommitInterval: COMMIT_EVERY_MS,
       partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
     });
+  }
+
+  /** Topics are known by their name; Nest would first try to read each as JSON. */
+  override getHandlerByPattern(topic: string): MessageHandler | null {
+    return this.messageHandlers.get(topic) ?? null;
   }
 
   private topics(): string[] {
