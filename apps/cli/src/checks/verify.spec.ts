@@ -1,7 +1,9 @@
 import { protoBaseline, type ProtoBaseline } from './proto-baseline.js';
+import { schemaBaseline } from './schema-check.js';
 import { STEPS, verify } from './verify.js';
 
 jest.mock('./proto-baseline.js');
+jest.mock('./schema-check.js');
 const baseline = (value: ProtoBaseline) => jest.mocked(protoBaseline).mockReturnValue(value);
 
 describe('verify', () => {
@@ -9,6 +11,7 @@ describe('verify', () => {
   beforeEach(() => {
     said = '';
     baseline({ archive: '/tmp/before.tar', commit: 'c0ffee' });
+    jest.mocked(schemaBaseline).mockReturnValue({ commit: 'c0ffee' });
     jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
       said += String(text);
       return true;

@@ -1,5 +1,6 @@
 import { runNode } from './program-run.js';
 import { protoBaseline } from './proto-baseline.js';
+import { schemaBaseline } from './schema-check.js';
 
 interface Step {
   name: string;
@@ -46,6 +47,15 @@ export const STEPS: Step[] = [
       return 'skipped' in baseline ? baseline : ['breaking', '--against', baseline.archive];
     },
     fix: 'keep names and numbers of what is there; add, or begin agents.v2',
+  },
+  {
+    name: 'schemas',
+    script: 'dist/apps/cli/src/checks/schema-check.main.js',
+    args: () => {
+      const baseline = schemaBaseline();
+      return 'skipped' in baseline ? baseline : [baseline.commit];
+    },
+    fix: 'give new fields of libs/contracts/src/avro a default, and keep the types of those that are there',
   },
   { name: 'tests', script: 'node_modules/jest/bin/jest.js', args: [], fix: './baton test' },
 ];
