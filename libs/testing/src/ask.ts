@@ -3,7 +3,7 @@ import type { Problem } from '#libs/contracts';
 export interface Asked {
   status: number;
   headers: Headers;
-  /** Empty when the answer has no body. */
+  /** Empty when the answer is no JSON. */
   body: Partial<Omit<Problem, 'status'>> & Record<string, unknown>;
 }
 
@@ -27,9 +27,10 @@ export async function ask(
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await response.text();
+  const isJson = (response.headers.get('content-type') ?? '').includes('json');
   return {
     status: response.status,
     headers: response.headers,
-    body: (text === '' ? {} : JSON.parse(text)) as Asked['body'],
+    body: (isJson ? JSON.parse(text) : {}) as Asked['body'],
   };
 }
