@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomUUID, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -34,6 +34,8 @@ export async function bearer(key: SigningKey, claims: Record<string, unknown> = 
     iat: seconds(),
     nbf: seconds(),
     exp: seconds() + 300,
+    // Without it, two tokens of one second are the same.
+    jti: randomUUID(),
     ...claims,
   };
   const token = await new SignJWT(all)
