@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import pg from 'pg';
 import type { BatonError, JournalEntry, agentsV1 } from '#libs/contracts';
 import { startPostgres, stopProcess, type SpawnedService } from '#libs/devstack';
@@ -481,12 +482,12 @@ describe('what is refused', () => {
   });
 });
 
-/** Sequences of a task's events as the gateway streams them until `until` says so. */
 describe('the gateway over gRPC', () => {
   it('goes on with a stream at the next instance when the agent is killed, without gap or repeat', async () => {
-    const first = await stack.spawnAgent({ LEASE_MS: '1500', RECONCILE_MS: '200', LOST_AFTER_MS: '500' });
-    const ports = { PORT: new URL(first.url).port, GRPC_PORT: first.grpcUrl.split(':').at(-1)! };
-    const gateway = await stack.spawnGateway({ 'agent-test': first.grpcUrl });
+    const quick = { LEASE_MS: '1500', RECONCILE_MS: '200', LOST_AFTER_MS: '500' };
+    const [first, second] = await Promise.all([stack.spawnAgent(quick), stack.spawnAgent(quick)]);
+    const balancer = await forwarding(first.grpcUrl);
+    const gateway = await stack.spawnGateway({ 'agent-test': balancer.url });
     const { name, prompt } = await holding();
     const through = stack.apiThrough(gateway, 'agent-test', { tenant: 'resumed' });
     const id = await through.accepted({ prompt });
@@ -500,13 +501,13 @@ describe('the gateway over gRPC', () => {
     first.kill('SIGKILL');
     await first.exited;
     expect(await through.get(id)).toMatchObject({ status: 503, body: { code: 'unreachable' } });
+    balancer.to(second.grpcUrl);
     stack.tools.release(name);
-    const second = await stack.spawnAgent({ ...ports, LEASE_MS: '1500', RECONCILE_MS: '200' });
     await reading;
     expect(sequences).toEqual([1, 2, 3, 4]);
     expect((await through.get(id)).body).toMatchObject({ status: 'completed', output: 'held' });
-    await second.stop();
-    await gateway.stop();
+    await Promise.all([second.stop(), gateway.stop()]);
+    balancer.close();
   });
 
   it('passes the deadline of a task on', async () => {
@@ -543,6 +544,26 @@ describe('while Postgres is away', () => {
     expect(result).toMatchObject({ status: 'completed', output: 'back' });
   });
 });
+
+/** Hands connections on to one address after the other, as a load balancer does. */
+async function forwarding(first: string) {
+  let port = Number(first.split(':').at(-1));
+  const server = createServer((client) => {
+    const upstream = connect(port, '127.0.0.1');
+    client.pipe(upstream).pipe(client);
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const)
+      one.on('error', () => undefined).on('close', () => other.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `grpc://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    to: (next: string) => (port = Number(next.split(':').at(-1))),
+    close: () => server.close(),
+  };
+}
 
 async function query<T extends pg.QueryResultRow>(
   text: string,

@@ -14,12 +14,11 @@ import { statusOf } from './problem-status.js';
 export function deadlineCap(services: string[], capMs: number): ServerInterceptor {
   const isCapped = (path: string) => services.some((service) => path.startsWith(`/${service}/`));
   return (method, call) => {
-    if (!isCapped(method.path)) return new ServerInterceptingCall(call);
+    if (call.getDeadline() !== Infinity || !isCapped(method.path)) return call as ServerInterceptingCall;
     let timer: NodeJS.Timeout | undefined;
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
-        const deadline = call.getDeadline();
-        if (deadline === Infinity) timer = setTimeout(() => call.sendStatus(passed(capMs)), capMs);
+        timer = setTimeout(() => call.sendStatus(passed(capMs)), capMs);
         next(metadata);
       })
       .withOnCancel(() => clearTimeout(timer))

@@ -230,8 +230,8 @@ describe('the end of a call', () => {
       code: 'timeout',
       status: 504,
     });
-    expect(calls[0]!.remainingMs).toBe(0);
     await until(() => ended === 1);
+    expect(calls[0]!.remainingMs).toBe(0);
   });
 
   it("without a deadline is the server's", async () => {
@@ -335,6 +335,33 @@ describe('grpc.health.v1 and reflection', () => {
     await expect(check('nobody')).rejects.toMatchObject({ code: status.NOT_FOUND });
     await own.stop();
     await expect(check('')).rejects.toMatchObject({ code: status.UNAVAILABLE });
+  });
+
+  it('tells watchers what changes', async () => {
+    const own = await start();
+    let broken = false;
+    own.app.get(Readiness).add({
+      name: 'postgres',
+      check: () => (broken ? Promise.reject(new Error('away')) : Promise.resolve()),
+      fix: 'start it',
+    });
+    const definition = loadSync(healthProto, loaderOptions())['grpc.health.v1.Health'] as ServiceDefinition;
+    const { path, requestSerialize, responseDeserialize } = definition['Watch']!;
+    const bare = new Client(new URL(own.grpcUrl!).host, credentials.createInsecure());
+    opened.push(bare);
+    const seen: string[] = [];
+    bare
+      .makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: AGENTS.service })
+      .on('data', (answer: { status: string }) => seen.push(answer.status))
+      .on('error', () => undefined);
+    await until(() => seen.length === 1);
+    broken = true;
+    await until(() => seen.length === 2);
+    broken = false;
+    await until(() => seen.length === 3);
+    await own.stop();
+    await until(() => seen.length === 4);
+    expect(seen).toEqual(['SERVING', 'NOT_SERVING', 'SERVING', 'NOT_SERVING']);
   });
 
   it('lists the services', async () => {

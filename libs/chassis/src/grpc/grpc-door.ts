@@ -88,10 +88,7 @@ export async function grpcDoor(
   const microservice = app.connectMicroservice(options, { inheritAppConfig: true });
   return {
     url: `${config.GRPC_TLS_CERT ? 'grpcs' : 'grpc'}://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`,
-    open: async () => {
-      await microservice.listen();
-      health.start();
-    },
+    open: async () => void (await microservice.listen()),
     drain: () => {
       health.stop();
       // Nest closes by force what is left.
