@@ -115,6 +115,20 @@ export function handOffSuite(
         expect(inOrder.map(({ output }) => output)).toEqual(['one', 'two', 'three']);
       });
 
+      it('is told to the world where Kafka carries events, without its words', async () => {
+        const prompt = await script(answer('A secret answer.'));
+        const taskId = await caller.handOff({ prompt }, stack.subject());
+        await resultOf(taskId);
+        await settled();
+        const wanted = given.env['KAFKA_BROKERS'] ? ['task.accepted', 'task.completed'] : [];
+        const events = await eventually(
+          () => caller.events(taskId),
+          ({ length }) => length >= wanted.length,
+        );
+        expect(events.map(({ type }) => type)).toEqual(wanted);
+        expect(JSON.stringify(events)).not.toMatch(/secret|Do it/);
+      });
+
       it('that is too late fails, with result and dead letter', async () => {
         const prompt = await script(answer('never'));
         const taskId = await caller.handOff({ prompt, deadline: Date.now() - 1000 }, stack.subject());

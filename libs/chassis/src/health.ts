@@ -26,6 +26,8 @@ export interface ReadyCheck {
   check: () => Promise<unknown>;
   /** What a person does about it. */
   fix: string;
+  /** True for what the service does without for a while: its absence is shown as `degraded`, and the service stays ready. */
+  optional?: boolean;
 }
 
 /** A dependency that does not answer. */
@@ -75,11 +77,11 @@ export class Readiness {
     return [drained, ...this.checks];
   }
 
-  /** What does not answer now; empty when the service is ready. */
+  /** What is needed and does not answer now; empty when the service is ready. */
   async missing(): Promise<Missing[]> {
     const causes = await Promise.all(this.all().map(causeOf));
-    return this.all().flatMap(({ name, fix }, i) =>
-      causes[i] === null ? [] : [{ name, cause: causes[i]!, fix }],
+    return this.all().flatMap(({ name, fix, optional }, i) =>
+      causes[i] === null || optional ? [] : [{ name, cause: causes[i]!, fix }],
     );
   }
 }
@@ -117,7 +119,7 @@ export class HealthController {
     return { status: 'ok' };
   }
 
-  /** Ready: every dependency answers; otherwise 503 with what is missing, why, and what to do. */
+  /** Ready: every dependency that is needed answers; otherwise 503 with what is missing, why, and what to do. */
   @Get('ready')
   @ApiOkResponse({ description: 'Every dependency answers; 503 names those that do not' })
   async ready(@Res({ passthrough: true }) response: Response): Promise<HealthCheckResult> {
@@ -134,7 +136,9 @@ export class HealthController {
   private async indicate(check: ReadyCheck) {
     const indicator = this.indicators.check(check.name);
     const cause = await causeOf(check);
-    return cause === null ? indicator.up() : indicator.down({ cause, fix: check.fix });
+    if (cause === null) return indicator.up();
+    const why = { cause, fix: check.fix };
+    return check.optional ? indicator.up({ degraded: true, ...why }) : indicator.down(why);
   }
 }
 

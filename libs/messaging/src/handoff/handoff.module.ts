@@ -35,6 +35,8 @@ class HandoffConnection implements OnApplicationShutdown {
         name: 'kafka',
         check: () => handoff.check(),
         fix: 'start Kafka, or correct KAFKA_BROKERS',
+        // Messages wait in the outbox, and all other doors are open.
+        optional: true,
       });
   }
 

@@ -29,6 +29,7 @@ export class SchemaRegistration implements OnModuleInit, OnApplicationShutdown {
         // Once registered, the schemas are known, whatever becomes of the registry.
         check: () => (this.cause === null ? Promise.resolve() : Promise.reject(new Error(this.cause))),
         fix: 'start the schema registry, or correct SCHEMA_REGISTRY_URL',
+        optional: true,
       });
   }
 
