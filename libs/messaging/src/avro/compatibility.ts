@@ -44,7 +44,7 @@ export function incompatibilities(reader: Node, writer: Node, path = ''): string
 }
 
 function inRecord(reader: RecordNode, writer: RecordNode, path: string): string[] {
-  if (reader.name !== writer.name) return [`${path || 'record'}: was named ${writer.name}`];
+  if (simpleName(reader) !== simpleName(writer)) return [`${path || 'record'}: was named ${writer.name}`];
   const written = new Map(writer.fields.map((field) => [field.name, field.type]));
   return reader.fields.flatMap((field) => {
     const where = path ? `${path}.${field.name}` : field.name;
@@ -53,6 +53,9 @@ function inRecord(reader: RecordNode, writer: RecordNode, path: string): string[
     return 'default' in field ? [] : [`${where}: is new and has no default`];
   });
 }
+
+/** Avro compares records by their name without its namespace. */
+const simpleName = ({ name }: RecordNode): string => name.slice(name.lastIndexOf('.') + 1);
 
 /** `{type: 'string'}` and a logical type are their underlying type. */
 function plain(node: Node): string | Record<string, unknown> {

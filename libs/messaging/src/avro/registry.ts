@@ -25,8 +25,11 @@ export class RegistrySchemas {
   private readonly known = new Map<number, Type>();
   private readonly unknown = new LRUCache<number, true>({ max: 1000, ttl: UNKNOWN_FOR_MS });
 
+  private readonly url: string;
+
   constructor(url: string) {
-    this.registry = new SchemaRegistry({ host: url.replace(/\/$/, ''), retry: { retries: 1 } });
+    this.url = url.replace(/\/$/, '');
+    this.registry = new SchemaRegistry({ host: this.url, retry: { retries: 1 } });
   }
 
   /** Id under which this version writes. @throws RetryableError `schema-registry-unavailable` until it is registered */
@@ -68,18 +71,40 @@ export class RegistrySchemas {
 
   private async registerOne(schema: MessageSchema): Promise<number> {
     const text = JSON.stringify(schema.json);
+    let level = '';
     for (const compatibility of GOOD_LEVELS)
       try {
         const options = { subject: schema.name, compatibility };
         return (await this.registry.register({ type: SchemaType.AVRO, schema: text }, options)).id;
       } catch (error) {
-        if (statusOf(error) === 409 || statusOf(error) === 422) throw await this.incompatible(schema, error);
-        if (!messageOf(error).startsWith('Compatibility does not match')) throw away(messageOf(error), error);
+        if (isRefused(error)) throw await this.incompatible(schema, error);
+        const mismatch = /^Compatibility does not match the configuration \(.* != (.*)\)/.exec(
+          messageOf(error),
+        );
+        if (!mismatch) throw away(messageOf(error), error);
+        level = mismatch[1]!;
       }
-    throw new TerminalError(
-      'schema-incompatible',
-      `The registry must check ${schema.name} for backward compatibility; its level is another one`,
-    );
+    if (level !== 'NONE')
+      throw new TerminalError(
+        'schema-incompatible',
+        `The registry must check ${schema.name} for backward compatibility; its level is ${level}`,
+      );
+    // A client registers first and sets the level after it: another one may be in between, or have died there.
+    await this.checkBackward(schema.name);
+    throw away(`${schema.name} was not checked for compatibility; it is now`);
+  }
+
+  private async checkBackward(subject: string): Promise<void> {
+    try {
+      await fetch(`${this.url}/config/${subject}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/vnd.schemaregistry.v1+json' },
+        body: JSON.stringify({ compatibility: COMPATIBILITY.BACKWARD }),
+        signal: AbortSignal.timeout(5000),
+      });
+    } catch (error) {
+      throw away(messageOf(error), error);
+    }
   }
 
   private async incompatible(schema: MessageSchema, cause: unknown): Promise<TerminalError> {
@@ -108,6 +133,12 @@ function away(reason: string, cause?: unknown): RetryableError {
       cause,
     },
   );
+}
+
+/** The schema was refused; a conflict about the level alone means that another service was setting it at the same moment. */
+function isRefused(error: unknown): boolean {
+  const { status, url = '' } = error as { status?: number; url?: string };
+  return (status === 409 || status === 422) && !url.includes('/config/');
 }
 
 /** Without an answer the client makes up a status, but has no body to show. */

@@ -1,0 +1,242 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import kafkajs from 'kafkajs';
+import {
+  handoffDatabase,
+  startMember,
+  taskMessage,
+  until,
+  type Member,
+  type MemberOptions,
+} from './member.js';
+import {
+  bullmq,
+  kafka,
+  kafkaMissing,
+  kafkaWithRegistry,
+  newService,
+  newTopic,
+  type Transport,
+} from './transports.js';
+
+jest.setTimeout(180_000);
+
+const describeKafka = kafkaMissing(__filename) ? describe.skip : describe;
+const { Kafka, logLevel } = kafkajs;
+
+/** Members of one transport and one database, ended after each test. */
+function house(open: () => Promise<Transport>) {
+  const rooms = {} as { transport: Transport; database: Awaited<ReturnType<typeof handoffDatabase>> };
+  const members: Member[] = [];
+  beforeAll(async () => {
+    rooms.transport = await open();
+    rooms.database = await handoffDatabase();
+  });
+  afterEach(async () => {
+    for (const member of members.splice(0)) await member.stop();
+  });
+  afterAll(async () => {
+    await rooms.database?.drop();
+    await rooms.transport?.stop();
+  });
+  const start = async (options: Pick<MemberOptions, 'service'> & Partial<MemberOptions>) => {
+    const { database, transport } = rooms;
+    const member = await startMember({ databaseUrl: database.url, env: transport.env, ...options });
+    members.push(member);
+    return member;
+  };
+  const effects = async (service: string) =>
+    (await rooms.database.effects()).filter((effect) => effect.service === service);
+  return { rooms, start, effects };
+}
+
+const hundred = (topic: string, prefix = '') =>
+  Array.from({ length: 100 }, (_, i) => taskMessage(topic, `s${i % 10}`, `${prefix}${i}`));
+
+/** Every message once, and in the order of its key. */
+function expectOnceInOrder(
+  effects: Array<{ message_id: string; key: string; prompt: string }>,
+  count: number,
+) {
+  expect(effects.length).toBe(count);
+  expect(new Set(effects.map((effect) => effect.message_id)).size).toBe(count);
+  for (const key of new Set(effects.map((effect) => effect.key))) {
+    const numbers = effects.filter((effect) => effect.key === key).map(({ prompt }) => Number(prompt));
+    expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+  }
+}
+
+describe('faults of the hand-off over BullMQ', () => {
+  const { start, effects } = house(bullmq);
+
+  it('loses nothing when Redis is emptied while messages wait', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const { send } = await start({ service: newService('sender') });
+    const redis = new Redis(process.env['TEST_REDIS_URL']!);
+    try {
+      await send(hundred(topic));
+      await until(async () => (await redis.exists(`bull:${topic}:wait`)) === 1);
+      // What FLUSHALL does to this queue; other tests share the server.
+      const keys = await redis.keys(`bull:${topic}:*`);
+      expect(keys.length).toBeGreaterThan(10);
+      await redis.del(...keys);
+      await start({ service: receiver, topic });
+      await until(async () => (await effects(receiver)).length === 100, 60_000);
+      expectOnceInOrder(await effects(receiver), 100);
+    } finally {
+      redis.disconnect();
+    }
+  });
+
+  it('goes past jobs that are no messages', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const { Queue } = await import('bullmq');
+    const queue = new Queue(topic, { connection: { url: process.env['TEST_REDIS_URL']! } });
+    try {
+      for (const data of [
+        null,
+        'text',
+        { headers: [], value: 7 },
+        { headers: { ce_id: 'x' }, value: 'AAAA' },
+      ])
+        await queue.add('anything', data);
+      await start({ service: receiver, topic });
+      const { send } = await start({ service: newService('sender') });
+      await send([taskMessage(topic, 's', '1')]);
+      await until(async () => (await effects(receiver)).length === 1);
+      await until(async () => (await queue.getCompletedCount()) === 5);
+      expect(await queue.getFailedCount()).toBe(0);
+    } finally {
+      await queue.close();
+    }
+  });
+});
+
+describeKafka('faults of the hand-off over Kafka', () => {
+  const { rooms, start, effects } = house(kafka);
+  const broker = () => rooms.transport.kafka!.nodes[0]!;
+
+  it('goes past whatever bytes somebody puts into the topic, and keeps them as dead letters', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const { database } = await start({ service: receiver, topic });
+    const { send } = await start({ service: newService('sender') });
+    const client = new Kafka({
+      brokers: rooms.transport.env['KAFKA_BROKERS']!.split(','),
+      logLevel: logLevel.NOTHING,
+    });
+    const producer = client.producer();
+    await producer.connect();
+    const bad: Array<string | Buffer | null> = [
+      '{"task_id":"x"}',
+      Buffer.from([0, 0, 0, 0, 9, 1]),
+      null,
+      Buffer.alloc(3),
+      Buffer.alloc(1_060_000),
+    ];
+    await producer.send({ topic, messages: bad.map((value) => ({ key: 's', value })) });
+    await producer.disconnect();
+    await send([taskMessage(topic, 's', '1')]);
+    await until(async () => (await effects(receiver)).length === 1);
+    const inbox = await database.query(`select 1 from handoff.inbox where consumer = $1`, [receiver]);
+    expect(inbox.length).toBe(bad.length + 1);
+  });
+
+  it('brings every message once and in order when the broker dies and comes back', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
+    const { send } = await start({ service: newService('sender') });
+    await send(hundred(topic));
+    await until(async () => (await effects(receiver)).length > 0);
+    await broker().kill('SIGKILL');
+    await send(Array.from({ length: 100 }, (_, i) => taskMessage(topic, `s${i % 10}`, String(100 + i))));
+    await broker().start();
+    await until(async () => (await effects(receiver)).length >= 200, 90_000);
+    expectOnceInOrder(await effects(receiver), 200);
+  });
+
+  it('sends again what a silent broker did not confirm', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
+    const { send } = await start({ service: newService('sender') });
+    await send([taskMessage(topic, 's', '0')]);
+    await until(async () => (await effects(receiver)).length === 1);
+    await broker().kill('SIGSTOP');
+    try {
+      await send(Array.from({ length: 50 }, (_, i) => taskMessage(topic, 's', String(i + 1))));
+      // Longer than the deadline of a publication.
+      await sleep(12_000);
+    } finally {
+      await broker().kill('SIGCONT');
+    }
+    await until(async () => (await effects(receiver)).length >= 51, 90_000);
+    expectOnceInOrder(await effects(receiver), 51);
+  });
+});
+
+describeKafka('the hand-off with a schema registry', () => {
+  const { rooms, start, effects } = house(kafkaWithRegistry);
+  const registry = (method: string, path: string, body?: object) =>
+    fetch(`${rooms.transport.registry!.url}${path}`, {
+      method,
+      headers: { 'content-type': 'application/vnd.schemaregistry.v1+json' },
+      body: body && JSON.stringify(body),
+    });
+
+  it('registers its schemas, whoever is first, and checks that new ones can read the old', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const [{ send }] = await Promise.all([
+      start({ service: newService('sender') }),
+      start({ service: receiver, topic }),
+      start({ service: newService('other') }),
+    ]);
+    await send([taskMessage(topic, 's', '1')]);
+    await until(async () => (await effects(receiver)).length === 1);
+    const answer = await registry('GET', '/subjects/com.baton.agents.v1.AgentTaskEvent/versions/latest');
+    const level = await registry('GET', '/config/com.baton.agents.v1.AgentTaskEvent');
+    expect(await level.json()).toEqual({ compatibilityLevel: 'BACKWARD' });
+    expect(await answer.json()).toMatchObject({ subject: 'com.baton.agents.v1.AgentTaskEvent', version: 1 });
+  });
+
+  it('refuses to start with a schema that cannot read what is there, and names schema and field', async () => {
+    const schema = JSON.stringify({
+      type: 'record',
+      name: 'AgentResultEvent',
+      namespace: 'com.baton.agents.v1',
+      fields: [{ name: 'task_id', type: 'int' }],
+    });
+    const subject = 'com.baton.agents.v1.AgentResultEvent';
+    const forget = async () => {
+      for (const permanently of ['', '?permanent=true'])
+        await registry('DELETE', `/subjects/${subject}${permanently}`);
+    };
+    await forget();
+    await registry('POST', `/subjects/${subject}/versions`, { schema });
+    await registry('PUT', `/config/${subject}`, { compatibility: 'BACKWARD' });
+    await expect(start({ service: newService('late') })).rejects.toMatchObject({
+      code: 'schema-incompatible',
+      message: expect.stringMatching(
+        /AgentResultEvent.*task_id: int cannot be read as string; source_agent: is new and has no default/,
+      ) as string,
+    });
+    await forget();
+  });
+
+  it('goes on with the schemas it knows when the registry goes away', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
+    const sender = await start({ service: newService('sender') });
+    await sender.send([taskMessage(topic, 's', '1')]);
+    await until(async () => (await effects(receiver)).length === 1);
+    const { registry: running } = rooms.transport;
+    await running!.stop();
+    rooms.transport.registry = undefined;
+    await sender.send([taskMessage(topic, 's', '2')]);
+    await until(async () => (await effects(receiver)).length === 2);
+    // One that comes now starts, and waits with what it has to send.
+    const late = await start({ service: newService('late') });
+    expect((await fetch(`${late.url}/ready`)).status).toBe(503);
+    await late.send([taskMessage(topic, 's', '3')]);
+    await sleep(1500);
+    expect((await effects(receiver)).length).toBe(2);
+  });
+});
