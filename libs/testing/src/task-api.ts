@@ -22,11 +22,11 @@ export class TaskApi {
     readonly submitUrl: string,
     /** Base of `/tasks/{id}`. */
     readonly taskUrl: string,
-    private readonly token: string,
+    private readonly token: string | null,
   ) {}
 
   /** At an agent's own address. */
-  static direct(agentUrl: string, token: string): TaskApi {
+  static direct(agentUrl: string, token: string | null): TaskApi {
     return new TaskApi(agentUrl, agentUrl, token);
   }
 
@@ -86,7 +86,7 @@ export class TaskApi {
   ): AsyncGenerator<SseEvent> {
     const response = await fetch(`${this.taskUrl}/tasks/${taskId}/events`, {
       headers: {
-        authorization: `Bearer ${this.token}`,
+        ...(this.token === null ? {} : { authorization: `Bearer ${this.token}` }),
         ...(after === undefined ? {} : { 'last-event-id': String(after) }),
       },
       signal,
@@ -113,7 +113,7 @@ export class TaskApi {
     const response = await fetch(url, {
       method,
       headers: {
-        authorization: `Bearer ${this.token}`,
+        ...(this.token === null ? {} : { authorization: `Bearer ${this.token}` }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
