@@ -51,6 +51,7 @@ export default {
       testRegex: '\\.kafka\\.spec\\.ts$',
     }),
     project('handoff', { ...services, roots: ['<rootDir>/test/handoff'], testRegex: '\\.spec\\.ts$' }),
+    project('conformance', { roots: ['<rootDir>/test/conformance'], testRegex: '\\.spec\\.ts$' }),
     project('e2e', { roots: ['<rootDir>/test/e2e'], testRegex: '\\.spec\\.ts$' }),
     project('chaos', { roots: ['<rootDir>/test/chaos'], testRegex: '\\.spec\\.ts$' }),
   ],

@@ -6,6 +6,7 @@ import { startBaton } from './baton.js';
 import { startFloor } from './floor.js';
 import type { Part } from './part.js';
 import { growth } from './parts/growth.js';
+import { handoff } from './parts/handoff.js';
 import { inFlight } from './parts/in-flight.js';
 import { latency } from './parts/latency.js';
 import { takeover } from './parts/takeover.js';
@@ -13,7 +14,7 @@ import { throughput } from './parts/throughput.js';
 import { render, type PartResult } from './report.js';
 import { startBenchStack } from './stack.js';
 
-const PARTS: Part[] = [throughput, latency, inFlight, growth, takeover];
+const PARTS: Part[] = [throughput, latency, inFlight, growth, takeover, handoff];
 const NAMES = PARTS.map((part) => part.name).join(', ');
 
 async function main(): Promise<void> {

@@ -24,6 +24,8 @@ export interface BenchStack {
   subject(): Promise<Subject>;
   /** Environment of an agent on this stack. */
   agentEnv: Env;
+  /** Environment of the service that hands tasks to it. */
+  callerEnv: Env;
   spawnAgent(env: Env): Promise<SpawnedService>;
   scenario(scenario: object): Promise<void>;
   scenarioStats(name: string): Promise<{ max_in_flight: number; requests: number }>;
@@ -48,7 +50,10 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     services.push(service);
     return service;
   };
-  const clients = { bench: { audiences: ['agent-bench'], scopes: WORK } };
+  const clients = {
+    bench: { audiences: ['agent-bench'], scopes: WORK },
+    tests: { audiences: ['agent-bench'], scopes: WORK },
+  };
   const identity = await spawn('identity', {
     ...identityEnvironment(secret, { ...clients, 'agent-bench': {}, 'tool-registry': {}, 'tools-bench': {} }),
     BATON_TOKEN_ISSUER: ISSUER,
@@ -76,6 +81,7 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     ...common,
     ...authOf('agent-bench'),
     HOST: '127.0.0.1',
+    ALLOWED_CALLERS: 'bench,tests',
     TOOL_REGISTRY_URL: registry.url,
     OPENAI_BASE_URL: `${llm.url}/v1`,
     OPENAI_API_KEY: 'bench',
@@ -96,6 +102,7 @@ export async function startBenchStack(progress: (line: string) => void): Promise
       return { tenant: 'system', userId: null, scopes: WORK, token };
     },
     agentEnv,
+    callerEnv: { ...common, ...authOf('tests') },
     spawnAgent: (env) => spawn('bench/src/agent.main.js', { ...agentEnv, ...env }),
     scenario: async (scenario) =>
       void (await http.json(`${llm.url}/scenarios`, { method: 'POST', body: scenario })),

@@ -20,7 +20,12 @@ export const BAD_REQUESTS: Array<[what: string, request: TaskRequest, code: stri
   ['a session id with CRLF', { ...good, session_id: 'a\r\nb' }, 'validation', ['session_id']],
   ['a session id that is too long', { ...good, session_id: 's'.repeat(129) }, 'validation', ['session_id']],
   ['65 metadata keys', { ...good, metadata: entries(65) }, 'validation', ['metadata']],
-  ['a metadata value that is too long', { ...good, metadata: { k: 'v'.repeat(1025) } }, 'validation', ['metadata']],
+  [
+    'a metadata value that is too long',
+    { ...good, metadata: { k: 'v'.repeat(1025) } },
+    'validation',
+    ['metadata'],
+  ],
   ['an empty metadata key', { ...good, metadata: { '': 'v' } }, 'validation', ['metadata']],
   [
     'three faults at once',

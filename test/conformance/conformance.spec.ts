@@ -32,13 +32,11 @@ let kafka: ThrowawayKafka | undefined;
 
 beforeAll(async () => {
   kafka = noKafka ? undefined : await startThrowawayKafka();
-  const [main, second] = await Promise.all([
-    openSite(kafka ? { KAFKA_BROKERS: kafka.brokers } : {}),
-    openSite({}),
-  ]);
+  const main = await openSite(kafka ? { KAFKA_BROKERS: kafka.brokers } : {});
+  const second = await openSite({});
   const add = (name: DoorName, door: Door, site: Site) => doors.set(name, Object.assign(door, { site }));
   add('REST', new RestDoor(main.stack, main.agent), main);
-  add('gRPC', new GrpcDoor(main.stack, main.agent.grpcAddress), main);
+  add('gRPC', new GrpcDoor(main.stack, main.agent), main);
   const handoff = (name: DoorName, { stack, agent }: Site, wire: KafkaWire | BullWire) =>
     HandoffDoor.open(name, stack, agent, wire);
   if (kafka) add('Kafka', await handoff('Kafka', main, new KafkaWire(kafka.brokers)), main);
@@ -47,7 +45,9 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await Promise.all([...doors.values()].map((door) => door.close()));
-  await Promise.all([...new Set([...doors.values()].map(({ site }) => site.stack))].map((stack) => stack.stop()));
+  await Promise.all(
+    [...new Set([...doors.values()].map(({ site }) => site.stack))].map((stack) => stack.stop()),
+  );
   await kafka?.stop();
   process.stdout.write(`\nConformance of the doors\n${report.text()}\n\n`);
 });
@@ -64,7 +64,10 @@ const unique = (() => {
 })();
 
 /** What the same script makes of a task, whoever brought it. */
-const SCRIPTS: Record<string, { steps: ScenarioStep[]; request?: { max_steps?: number; token_budget?: number } }> = {
+const SCRIPTS: Record<
+  string,
+  { steps: ScenarioStep[]; request?: { max_steps?: number; token_budget?: number } }
+> = {
   'one answer': { steps: [answer('Forty-two.')] },
   'two tools at once, then an answer': {
     steps: [
@@ -83,11 +86,19 @@ const SCRIPTS: Record<string, { steps: ScenarioStep[]; request?: { max_steps?: n
 const results = new Map<string, Map<string, Partial<AgentResult>>>();
 
 /** A result without what differs from task to task. */
-function comparable({ status, output, error, steps_used, tokens_used, tool_calls }: AgentResult): Partial<AgentResult> {
+function comparable({
+  status,
+  output,
+  error,
+  steps_used,
+  tokens_used,
+  tool_calls,
+}: AgentResult): Partial<AgentResult> {
   return { status, output, error, steps_used, tokens_used, tool_calls };
 }
 
-const refusal = (code: string): Partial<Refusal> => expect.objectContaining({ refused: code }) as Partial<Refusal>;
+const refusal = (code: string): Partial<Refusal> =>
+  expect.objectContaining({ refused: code }) as Partial<Refusal>;
 
 for (const name of DOORS)
   (name === 'Kafka' && noKafka ? describe.skip : describe)(`through ${name}`, () => {
@@ -121,7 +132,11 @@ for (const name of DOORS)
 
     row('a task is accepted, done and told', async () => {
       const taskId = accepted(await door.submit({ prompt: await script([answer('done')]) }));
-      expect(await door.result(taskId)).toMatchObject({ task_id: taskId, status: 'completed', output: 'done' });
+      expect(await door.result(taskId)).toMatchObject({
+        task_id: taskId,
+        status: 'completed',
+        output: 'done',
+      });
     });
 
     row('the same request has the same result', async () => {
@@ -150,7 +165,9 @@ for (const name of DOORS)
         prompt: await script([callTool('test_record', { text }), answer('recorded')]),
         key: randomUUID(),
       };
-      const ids = [await door.submit(request), await door.submit(request), await door.submit(request)].map(accepted);
+      const ids = [await door.submit(request), await door.submit(request), await door.submit(request)].map(
+        accepted,
+      );
       expect(new Set(ids).size).toBe(1);
       await door.result(ids[0]!);
       expect(accepted(await door.submit(request))).toBe(ids[0]);
@@ -215,11 +232,24 @@ for (const name of DOORS)
 
     row('no token, or a wrong one, opens nothing', async () => {
       const prompt = await script([answer('never')]);
-      const claims = { sub: 'developer', user: 'developer', tenant: 'dev', aud: 'agent-test', scope: 'tasks:read tasks:write' };
+      const claims = {
+        sub: 'developer',
+        user: 'developer',
+        tenant: 'dev',
+        aud: 'agent-test',
+        scope: 'tasks:read tasks:write',
+      };
       const right = name === 'Kafka' || name === 'BullMQ' ? { ...claims, act: { sub: 'tests' } } : claims;
-      accepted(await door.submit({ prompt: await script([answer('with the right one')]) }, { token: stack.signer.sign(right) }));
+      accepted(
+        await door.submit(
+          { prompt: await script([answer('with the right one')]) },
+          { token: stack.signer.sign(right) },
+        ),
+      );
       for (const { fault, token } of forgedTokens(stack.signer, right))
-        expect({ [fault]: await door.submit({ prompt }, { token }) }).toEqual({ [fault]: refusal('unauthenticated') });
+        expect({ [fault]: await door.submit({ prompt }, { token }) }).toEqual({
+          [fault]: refusal('unauthenticated'),
+        });
       expect(await stack.api(doors.get(name)!.site.agent).list({ limit: '100' })).not.toMatchObject({
         body: { tasks: expect.arrayContaining([expect.objectContaining({ output: 'never' })]) as unknown },
       });
@@ -252,12 +282,18 @@ for (const name of DOORS)
       const extra = { prompt: quick, session_id, key: randomUUID() };
       const admin = doors.get(name)!.site;
       const isThere = async () =>
-        (await admin.stack.api(admin.agent, { ...person, scopes: ['admin', 'tasks:read'] }).list({ session_id })).body.tasks.length;
-      if (door.overload === 'refuses') expect(await door.submit(extra, person)).toEqual(refusal('backlog-full'));
+        (
+          await admin.stack
+            .api(admin.agent, { ...person, scopes: ['admin', 'tasks:read'] })
+            .list({ session_id })
+        ).body.tasks.length;
+      if (door.overload === 'refuses')
+        expect(await door.submit(extra, person)).toEqual(refusal('backlog-full'));
       else void door.submit(extra, person);
       expect(await isThere()).toBe(1 + MAX_BACKLOG);
       held.release();
-      for (const taskId of [first, ...waiting]) expect(await door.result(taskId, person)).toMatchObject({ status: 'completed' });
+      for (const taskId of [first, ...waiting])
+        expect(await door.result(taskId, person)).toMatchObject({ status: 'completed' });
       const last = accepted(await door.submit(extra, person));
       expect(await door.result(last, person)).toMatchObject({ status: 'completed', output: 'at last' });
       expect(await isThere()).toBe(2 + MAX_BACKLOG);
@@ -272,7 +308,8 @@ for (const name of DOORS)
           session_id,
           key: randomUUID(),
         });
-      const effects = () => stack.tools.effects.map(({ text }) => text).filter((text) => texts.includes(text));
+      const effects = () =>
+        stack.tools.effects.map(({ text }) => text).filter((text) => texts.includes(text));
       await eventually(effects, (seen) => seen.length === texts.length);
       expect(effects()).toEqual(texts);
     });

@@ -14,9 +14,19 @@ export class Report {
     if (this.verdicts.size === 0) return '';
     const rows = [
       ['', ...this.columns],
-      ...[...this.verdicts].map(([row, cells]) => [row, ...this.columns.map((name) => cells.get(name) ?? '-')]),
+      ...[...this.verdicts].map(([row, cells]) => [
+        row,
+        ...this.columns.map((name) => cells.get(name) ?? '-'),
+      ]),
     ];
     const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-    return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n');
+    return rows
+      .map((row) =>
+        row
+          .map((cell, i) => cell.padEnd(widths[i]!))
+          .join('  ')
+          .trimEnd(),
+      )
+      .join('\n');
   }
 }

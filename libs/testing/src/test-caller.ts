@@ -151,11 +151,24 @@ export class TestCaller {
     on: Subject,
     traceparent: string | null = null,
   ): Promise<string> {
-    const taskId = handOff.taskId ?? randomUUID();
-    const handOffs = this.service.app.get(HandOffs);
-    const message = handOffs.task({ agent: 'agent-test', ...handOff, taskId }, { ...on, traceparent });
-    await handOffs.send([message]);
-    return taskId;
+    const [taskId] = await this.handOffAll([handOff], on, traceparent);
+    return taskId!;
+  }
+
+  /** The same for many, in one commit. */
+  async handOffAll(
+    handOffs: Array<Partial<HandOff> & { prompt: string }>,
+    on: Subject,
+    traceparent: string | null = null,
+  ): Promise<string[]> {
+    const sender = this.service.app.get(HandOffs);
+    const ids = handOffs.map(({ taskId }) => taskId ?? randomUUID());
+    await sender.send(
+      handOffs.map((handOff, i) =>
+        sender.task({ agent: 'agent-test', ...handOff, taskId: ids[i]! }, { ...on, traceparent }),
+      ),
+    );
+    return ids;
   }
 
   async cancel(taskId: string, on: Subject, sessionId?: string): Promise<void> {

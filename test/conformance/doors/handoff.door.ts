@@ -140,7 +140,11 @@ export class HandoffDoor implements Door {
     return id;
   }
 
-  private async receive(message: { topic: string; value: Buffer; headers: Record<string, string> }): Promise<void> {
+  private async receive(message: {
+    topic: string;
+    value: Buffer;
+    headers: Record<string, string>;
+  }): Promise<void> {
     const { kind, body } = await this.codec.decode(message.topic, message.value, message.headers);
     if (kind === 'AgentResultEvent') this.results.set(body.task_id, body);
     if (kind === 'AgentStepEvent') this.stepEvents.push(body);

@@ -26,7 +26,11 @@ export class KafkaWire implements Wire {
   private consumer?: Consumer;
 
   constructor(brokers: string) {
-    this.kafka = new Kafka({ clientId: 'conformance', brokers: brokers.split(','), logLevel: logLevel.NOTHING });
+    this.kafka = new Kafka({
+      clientId: 'conformance',
+      brokers: brokers.split(','),
+      logLevel: logLevel.NOTHING,
+    });
     this.producer = this.kafka.producer({ idempotent: true, allowAutoTopicCreation: false });
   }
 
@@ -39,7 +43,10 @@ export class KafkaWire implements Wire {
   async listen(topics: string[], receive: Receive): Promise<void> {
     const admin = this.kafka.admin();
     await admin.connect();
-    await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: 6 })), waitForLeaders: true });
+    await admin.createTopics({
+      topics: topics.map((topic) => ({ topic, numPartitions: 6 })),
+      waitForLeaders: true,
+    });
     await admin.disconnect();
     this.consumer = this.kafka.consumer({ groupId: 'conformance', maxWaitTimeInMs: 100 });
     await this.consumer.connect();
@@ -47,7 +54,11 @@ export class KafkaWire implements Wire {
     await this.consumer.run({
       eachMessage: async ({ topic, message }) => {
         const headers = Object.entries(message.headers ?? {}).map(([name, text]) => [name, String(text)]);
-        await receive({ topic, value: message.value!, headers: Object.fromEntries(headers) as Record<string, string> });
+        await receive({
+          topic,
+          value: message.value!,
+          headers: Object.fromEntries(headers) as Record<string, string>,
+        });
       },
     });
   }
