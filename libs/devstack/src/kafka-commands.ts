@@ -33,7 +33,8 @@ export function brokerCommand(binaries: KafkaBinaries, config: string): Command 
 
 /** Makes the folder of data that the configuration names. */
 export function formatCommand(binaries: KafkaBinaries, config: string, clusterId: string): Command {
-  const options = ['format', '--cluster-id', clusterId, '--config', config];
+  // An id may begin with a dash.
+  const options = ['format', `--cluster-id=${clusterId}`, '--config', config];
   const jvm = [LOGGING(), ...archived(binaries, 'kafka')];
   return java(binaries, [...jvm, '-cp', binaries.kafka, 'kafka.tools.StorageTool', ...options]);
 }

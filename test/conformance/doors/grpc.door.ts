@@ -8,7 +8,15 @@ import {
 } from '#libs/contracts';
 import type { SpawnedService } from '#libs/devstack';
 import { eventually, GrpcApi, type TestStack } from '#libs/testing';
-import type { Accepted, Asker, Door, Refusal, Step, TaskRequest } from './door.js';
+import {
+  accepted,
+  type Accepted,
+  type Asker,
+  type Door,
+  type Refusal,
+  type Step,
+  type TaskRequest,
+} from './door.js';
 
 export class GrpcDoor implements Door {
   readonly name = 'gRPC';
@@ -29,7 +37,7 @@ export class GrpcDoor implements Door {
   }
 
   async send(request: TaskRequest & { key: string }): Promise<void> {
-    await this.submit(request);
+    accepted(await this.submit(request));
   }
 
   async result(taskId: string, asker?: Asker): Promise<AgentResult> {

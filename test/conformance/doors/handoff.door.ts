@@ -11,7 +11,6 @@ import {
   type DeadLetterEvent,
   type JournalEntry,
 } from '#libs/contracts';
-import type { SpawnedService } from '#libs/devstack';
 import { MessageCodec } from '#libs/messaging';
 import { eventually, type TestStack } from '#libs/testing';
 import type { Accepted, Asker, Door, Refusal, Step, TaskRequest } from './door.js';
@@ -20,7 +19,6 @@ import type { Wire } from './wire.js';
 const AGENT = 'agent-test';
 /** The client that hands off and to whom results come back. */
 const CALLER = 'tests';
-const SESSIONLESS = 'conformance';
 
 /** Hand-off by messages: an Avro event on `agent.tasks.test`, its answers on `agent.results.tests` and `agent.dead-letters`. */
 export class HandoffDoor implements Door {
@@ -33,24 +31,27 @@ export class HandoffDoor implements Door {
   private constructor(
     readonly name: string,
     private readonly stack: TestStack,
-    private readonly agent: SpawnedService,
     private readonly wire: Wire,
   ) {}
 
-  static async open(name: string, stack: TestStack, agent: SpawnedService, wire: Wire): Promise<HandoffDoor> {
-    const door = new HandoffDoor(name, stack, agent, wire);
+  static async open(name: string, stack: TestStack, wire: Wire): Promise<HandoffDoor> {
+    const door = new HandoffDoor(name, stack, wire);
     await wire.listen([resultsTopic(CALLER), DEAD_LETTERS_TOPIC], (message) => door.receive(message));
     return door;
   }
 
+  /**
+   * A message that was taken says nothing. So another one of the same key follows it, which cannot be delivered: when its dead letter
+   * is there, that of the first would be, too.
+   */
   async submit(request: TaskRequest, asker?: Asker): Promise<Accepted | Refusal> {
     const taskId = request.key ?? randomUUID();
     const messageId = await this.publishTask({ ...request, key: taskId }, asker);
-    return eventually(async () => {
-      const letter = this.deadLetters.get(messageId);
-      if (letter) return refusalOf(letter);
-      return (await this.isTask(taskId)) ? { taskId } : null;
-    }) as Promise<Accepted | Refusal>;
+    const session = request.session_id ?? taskId;
+    const marker = await this.publish('AgentTaskCancel', session, cancelOf(taskId, session, 'nobody'));
+    await this.deadLetter(marker);
+    const letter = this.deadLetters.get(messageId);
+    return letter ? refusalOf(letter) : { taskId };
   }
 
   async send(request: TaskRequest & { key: string }): Promise<void> {
@@ -72,20 +73,15 @@ export class HandoffDoor implements Door {
   }
 
   async cancel(taskId: string, asker?: Asker): Promise<{ status: string } | Refusal> {
-    const event: AgentTaskCancel = {
-      task_id: taskId,
-      source_agent: CALLER,
-      target_agent: AGENT,
-      session_id: SESSIONLESS,
-      created_at: Date.now(),
-    };
-    const messageId = await this.publish('AgentTaskCancel', SESSIONLESS, event, asker);
-    return eventually(() => {
-      const letter = this.deadLetters.get(messageId);
-      if (letter) return refusalOf(letter);
-      const result = this.results.get(taskId);
-      return result ? { status: result.status } : null;
-    }) as Promise<{ status: string } | Refusal>;
+    const messageId = await this.publish('AgentTaskCancel', taskId, cancelOf(taskId, taskId, AGENT), asker);
+    const said = await eventually(
+      () => this.deadLetters.get(messageId) ?? this.results.get(taskId),
+      Boolean,
+      {
+        what: `an answer to the cancel of ${taskId}`,
+      },
+    );
+    return 'reason' in said! ? refusalOf(said) : { status: said!.status };
   }
 
   close(): Promise<void> {
@@ -151,12 +147,21 @@ export class HandoffDoor implements Door {
     if (kind === 'DeadLetterEvent' && body.message_id !== null) this.deadLetters.set(body.message_id, body);
   }
 
-  /** After the door nothing knows which one it was: any door shows the task. */
-  private async isTask(taskId: string): Promise<boolean> {
-    const admin = { userId: undefined, scopes: ['admin' as const] };
-    return (await this.stack.api(this.agent, admin).get(taskId)).status === 200;
+  private deadLetter(messageId: string): Promise<unknown> {
+    return eventually(() => this.deadLetters.has(messageId), Boolean, {
+      what: `the dead letter of ${messageId}`,
+      timeoutMs: 60_000,
+    });
   }
 }
+
+const cancelOf = (taskId: string, session: string, agent: string): AgentTaskCancel => ({
+  task_id: taskId,
+  source_agent: CALLER,
+  target_agent: agent,
+  session_id: session,
+  created_at: Date.now(),
+});
 
 /** The record says `context` where the other doors say `metadata`. */
 const refusalOf = ({ reason, errors }: DeadLetterEvent): Refusal => ({

@@ -1,7 +1,15 @@
 import type { AgentResult, TaskView } from '#libs/contracts';
 import type { SpawnedService } from '#libs/devstack';
 import { TaskApi, type Answer, type TestStack } from '#libs/testing';
-import type { Accepted, Asker, Door, Refusal, Step, TaskRequest } from './door.js';
+import {
+  accepted,
+  type Accepted,
+  type Asker,
+  type Door,
+  type Refusal,
+  type Step,
+  type TaskRequest,
+} from './door.js';
 
 type Refused = Answer<{ code?: string; errors?: Array<{ field: string }> }>;
 
@@ -26,7 +34,7 @@ export class RestDoor implements Door {
   }
 
   async send(request: TaskRequest & { key: string }): Promise<void> {
-    await this.submit(request);
+    accepted(await this.submit(request));
   }
 
   result(taskId: string, asker?: Asker): Promise<AgentResult> {

@@ -1,4 +1,5 @@
-import { Queue, Worker } from 'bullmq';
+import { Queue, QueueEvents, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import { Kafka, logLevel, type Consumer, type Producer } from 'kafkajs';
 
 export interface WireMessage {
@@ -69,16 +70,21 @@ export class KafkaWire implements Wire {
   }
 }
 
+/** BullMQ knows no keys: who wants order sends the next message when the one before is done, as Baton's own relay does. */
 export class BullWire implements Wire {
-  private readonly queues = new Map<string, Queue>();
+  private readonly queues = new Map<string, { queue: Queue; events: QueueEvents }>();
   private workers: Worker[] = [];
+  private readonly redis: Redis;
 
-  constructor(private readonly redisUrl: string) {}
+  constructor(private readonly redisUrl: string) {
+    this.redis = new Redis(redisUrl);
+  }
 
   async send({ id, topic, key, headers, value }: WireMessage): Promise<void> {
-    let queue = this.queues.get(topic);
-    if (!queue) this.queues.set(topic, (queue = new Queue(topic, { connection: { url: this.redisUrl } })));
-    await queue.add('message', { key, headers, value: value.toString('base64') }, { jobId: id });
+    const { queue, events } = this.queue(topic);
+    await events.waitUntilReady();
+    const job = await queue.add('message', { key, headers, value: value.toString('base64') }, { jobId: id });
+    await job.waitUntilFinished(events);
   }
 
   async listen(topics: string[], receive: Receive): Promise<void> {
@@ -87,7 +93,14 @@ export class BullWire implements Wire {
       (topic) =>
         new Worker<{ headers: Record<string, string>; value: string }>(
           topic,
-          ({ data }) => receive({ topic, headers: data.headers, value: Buffer.from(data.value, 'base64') }),
+          async ({ id, data }) => {
+            await receive({ topic, headers: data.headers, value: Buffer.from(data.value, 'base64') });
+            // Whoever takes a message says so, and the sender's next one of the same key need not wait until it looks.
+            await this.redis.publish(
+              `baton:handoff:delivered:${data.headers['ce_source']?.split('/')[2]}`,
+              id!,
+            );
+          },
           { connection },
         ),
     );
@@ -96,6 +109,19 @@ export class BullWire implements Wire {
 
   async close(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.close()));
-    await Promise.all([...this.queues.values()].map((queue) => queue.close()));
+    await Promise.all(
+      [...this.queues.values()].flatMap(({ queue, events }) => [queue.close(), events.close()]),
+    );
+    this.redis.disconnect();
+  }
+
+  private queue(topic: string): { queue: Queue; events: QueueEvents } {
+    let known = this.queues.get(topic);
+    if (!known) {
+      const connection = { url: this.redisUrl, maxRetriesPerRequest: null };
+      known = { queue: new Queue(topic, { connection }), events: new QueueEvents(topic, { connection }) };
+      this.queues.set(topic, known);
+    }
+    return known;
   }
 }
