@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { TerminalError } from '#libs/contracts';
@@ -6,8 +7,18 @@ import { commandLineOf } from './processes.js';
 
 const LOOPBACK = '127.0.0.1';
 
-/** A port of 127.0.0.1 that is free now. Another process may take it before it is used. */
-export function freePort(): Promise<number> {
+/** Below what Linux and macOS give to outgoing connections: of those, one may take a free port before it is used. */
+const FREE_PORTS = { from: 20_000, to: 32_000 };
+const LOOKS = 100;
+
+/** A port of 127.0.0.1 that is free now. Another process that looks for one may take it before it is used. */
+export async function freePort(): Promise<number> {
+  for (let look = 1; look < LOOKS; look += 1)
+    try {
+      return await listenOn(randomInt(FREE_PORTS.from, FREE_PORTS.to));
+    } catch {
+      // Taken: the next one may be free.
+    }
   return listenOn(0);
 }
 
