@@ -8,11 +8,13 @@ const RETRY_AFTER_SECONDS = 5;
 
 /**
  * Refuses what would wait too long: at most `MAX_BACKLOG` waiting tasks per agent and tenant. Counted in Postgres at most twice a
- * second and by this process in between, so several instances together may exceed it by what they accept in half a second.
+ * second and by this process in between, acceptances under way included, so only several instances together may exceed it, by what they
+ * accept in half a second.
  */
 @Injectable()
 export class Backlog {
   private waiting = new Map<string, number>();
+  private readonly underWay = new Map<string, number>();
   private countedAt = 0;
   private counting?: Promise<void>;
 
@@ -21,11 +23,18 @@ export class Backlog {
     @Inject(TaskRepository) private readonly tasks: TaskRepository,
   ) {}
 
-  /** @throws RetryableError `backlog-full` (429) with RateLimit headers */
-  async admit(tenant: string): Promise<void> {
+  /**
+   * Lets one acceptance begin. To be told when it is over: `created` when there is one more waiting task.
+   * @throws RetryableError `backlog-full` (429) with RateLimit headers
+   */
+  async admit(tenant: string): Promise<(created: boolean) => void> {
     if (performance.now() - this.countedAt > REFRESH_MS) await (this.counting ??= this.count());
     const limit = this.agent.config.MAX_BACKLOG;
-    if ((this.waiting.get(tenant) ?? 0) < limit) return;
+    const underWay = this.underWay.get(tenant) ?? 0;
+    if ((this.waiting.get(tenant) ?? 0) + underWay < limit) {
+      this.underWay.set(tenant, underWay + 1);
+      return (created) => this.settle(tenant, created);
+    }
     throw new RetryableError('backlog-full', `${limit} tasks are waiting already; try again later`, {
       status: 429,
       retryAfterMs: RETRY_AFTER_SECONDS * 1000,
@@ -36,8 +45,11 @@ export class Backlog {
     });
   }
 
-  accepted(tenant: string): void {
-    this.waiting.set(tenant, (this.waiting.get(tenant) ?? 0) + 1);
+  private settle(tenant: string, created: boolean): void {
+    const left = this.underWay.get(tenant)! - 1;
+    if (left > 0) this.underWay.set(tenant, left);
+    else this.underWay.delete(tenant);
+    if (created) this.waiting.set(tenant, (this.waiting.get(tenant) ?? 0) + 1);
   }
 
   private async count(): Promise<void> {

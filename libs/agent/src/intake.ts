@@ -78,16 +78,27 @@ export class Intake {
   }
 
   /** What has its task already costs nothing new: it is let in whatever waits. */
-  private async admit({ tenant, id, idempotencyKey }: AgentTask): Promise<void> {
+  private async admit({ tenant, id, idempotencyKey }: AgentTask): Promise<(created: boolean) => void> {
     try {
-      await this.backlog.admit(tenant);
+      return await this.backlog.admit(tenant);
     } catch (refusal) {
       if (!(await this.tasks.isKnown(tenant, id, idempotencyKey))) throw refusal;
+      return () => undefined;
     }
   }
 
   private async commit(task: AgentTask, message?: InboxEntry): Promise<Acceptance | null> {
-    await this.admit(task);
+    const settled = await this.admit(task);
+    let acceptance: Acceptance | null = null;
+    try {
+      acceptance = await this.write(task, message);
+      return acceptance;
+    } finally {
+      settled(acceptance?.created ?? false);
+    }
+  }
+
+  private async write(task: AgentTask, message?: InboxEntry): Promise<Acceptance | null> {
     const agentId = this.agent.definition.id;
     const id = task.id ?? randomUUID();
     const sessionId = task.sessionId ?? id;
@@ -111,7 +122,6 @@ export class Intake {
     if (!accepted) return null;
     if (accepted.created) {
       this.announcements.written(messages);
-      this.backlog.accepted(task.tenant);
       this.dispatcher.begin({ taskId: id, dispatchNo: 1 });
     } else assertSame(accepted, { ...task, requestHash });
     return { taskId: accepted.id, status: accepted.status, created: accepted.created };
