@@ -47,6 +47,7 @@ const refused = (call: Promise<unknown>): Promise<BatonError> =>
     (value) => Promise.reject(new Error(`not refused: ${JSON.stringify(value)}`)),
     (error: BatonError) => error,
   );
+const allRefused = (calls: Array<Promise<unknown>>) => Promise.all(calls.map((call) => refused(call)));
 const fieldsOf = ({ errors = [] }: BatonError) => [...new Set(errors.map(({ field }) => field))].toSorted();
 
 describe('RunTask', () => {
@@ -223,17 +224,17 @@ describe('StreamSteps', () => {
     const { task_id } = await api.run({ prompt: await journey() });
     const all = await read(api.steps({ task_id }));
     expect(all.map(({ sequence, type, step_number: step }) => [sequence, type, step])).toEqual([
-      [1, 'tool_call', 1],
+      [1, 'llm_call', 1],
       [2, 'tool_result', 1],
-      [3, 'tool_call', 2],
+      [3, 'llm_call', 2],
       [4, 'tool_result', 2],
       [5, 'llm_call', 3],
       [6, 'finish', 3],
     ]);
     expect(all.map(({ content }) => content)).toEqual([
-      'test_echo',
+      '',
       'test_echo: ok',
-      'test_fail',
+      '',
       'test_fail: test_failed',
       'done',
       'done',
@@ -260,7 +261,7 @@ describe('StreamSteps', () => {
     stack.tools.release(name);
     await reading;
     expect(journalled(seen).map(({ type }) => type)).toEqual([
-      'tool_call',
+      'llm_call',
       'tool_result',
       'llm_call',
       'finish',
@@ -379,16 +380,15 @@ describe('what is refused', () => {
     ['an empty metadata key', { prompt: 'x', metadata: { '': 'v' } }, ['metadata']],
     ['a deadline of 0', { prompt: 'x', deadline_ms: 0 }, ['deadline_ms']],
   ])('INVALID_ARGUMENT, every field named: %s', async (_, request, fields) => {
-    const calls = [api.run(request), api.submit(request)];
-    for (const failure of await Promise.all(calls.map(refused))) {
+    for (const failure of await allRefused([api.run(request), api.submit(request)])) {
       expect(failure).toMatchObject({ code: 'validation', status: 400 });
       expect(fieldsOf(failure)).toEqual(fields.toSorted());
     }
   });
 
   it('INVALID_ARGUMENT: ids, sequences and queries that are none', async () => {
-    for (const call of [api.get('1'), api.cancel(''), read(api.steps({ task_id: '1' }))])
-      expect(fieldsOf(await refused(call))).toEqual(['task_id']);
+    for (const failure of await allRefused([api.get('1'), api.cancel(''), read(api.steps({ task_id: '1' }))]))
+      expect(fieldsOf(failure)).toEqual(['task_id']);
     const task_id = randomUUID();
     expect(fieldsOf(await refused(read(api.steps({ task_id, after_sequence: -1 }))))).toEqual([
       'after_sequence',
@@ -435,13 +435,13 @@ describe('what is refused', () => {
     const reader = stack.grpc(agent, { scopes: ['tasks:read'] });
     await reader.list();
     const { task_id } = await api.submit({ prompt: await answering('x') });
-    for (const call of [
+    const failures = await allRefused([
       reader.run({ prompt: 'x' }),
       reader.submit({ prompt: 'x' }),
       reader.cancel(task_id),
       read(reader.steps({ prompt: 'x' })),
-    ])
-      expect(await refused(call)).toMatchObject({ code: 'forbidden', status: 403 });
+    ]);
+    for (const failure of failures) expect(failure).toMatchObject({ code: 'forbidden', status: 403 });
   });
 
   it('NOT_FOUND: unknown tasks, and those of other tenants and users', async () => {
@@ -451,8 +451,8 @@ describe('what is refused', () => {
     );
     for (const by of [...strangers, api])
       for (const id of [randomUUID(), ...(by === api ? [] : [task_id])])
-        for (const call of [by.get(id), by.cancel(id), read(by.steps({ task_id: id }))])
-          expect(await refused(call)).toMatchObject({ code: 'task-not-found', status: 404 });
+        for (const failure of await allRefused([by.get(id), by.cancel(id), read(by.steps({ task_id: id }))]))
+          expect(failure).toMatchObject({ code: 'task-not-found', status: 404 });
   });
 
   it('RESOURCE_EXHAUSTED: a message above 1 MiB, and a full backlog with when to come back', async () => {

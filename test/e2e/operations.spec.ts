@@ -1,6 +1,6 @@
 import type { AgentCard } from '#libs/contracts';
 import { freePort, type SpawnedService } from '#libs/devstack';
-import { answer, TestStack } from '#libs/testing';
+import { answer, eventually, TestStack } from '#libs/testing';
 
 jest.setTimeout(120_000);
 
@@ -93,7 +93,7 @@ describe('an agent', () => {
     const prompt = await stack.scenario({ name: 'canary-question', steps: [answer('canary-answer')] });
     const view = await stack.api(search).run({ prompt });
     expect(view.body.output).toBe('canary-answer');
-    expect(search.output()).toContain(view.body.task_id);
+    await eventually(() => search.output().includes(view.body.task_id));
     expect(search.output()).not.toMatch(/canary-|Bearer|eyJ/);
   });
 

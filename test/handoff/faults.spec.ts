@@ -234,7 +234,8 @@ describeKafka('the hand-off with a schema registry', () => {
     await until(async () => (await effects(receiver)).length === 2);
     // One that comes now starts, and waits with what it has to send.
     const late = await start({ service: newService('late') });
-    expect((await fetch(`${late.url}/ready`)).status).toBe(503);
+    const ready = (await (await fetch(`${late.url}/ready`)).json()) as { details: Record<string, object> };
+    expect(ready.details['schema-registry']).toMatchObject({ degraded: true, cause: expect.any(String) });
     await late.send([taskMessage(topic, 's', '3')]);
     await sleep(1500);
     expect((await effects(receiver)).length).toBe(2);

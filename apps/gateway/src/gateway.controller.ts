@@ -228,7 +228,6 @@ function taskRequest(body: SubmitTaskDto, headers: RequestHeaders): agentsV1.Tas
 /** Names of the events by the types of the steps; transient ones have sequence 0. */
 const EVENTS: Record<string, string> = {
   llm_call: 'model',
-  tool_call: 'model',
   tool_result: 'tools',
   finish: 'finish',
 };
