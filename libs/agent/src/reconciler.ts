@@ -66,6 +66,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   private async relay(): Promise<void> {
     const { id } = this.agent.definition;
     const tell = async (dispatches: Dispatch[]) => {
+      await failpoint('relay.before-add');
       await this.dispatcher.queue.add(dispatches);
       await failpoint('relay.after-add');
     };

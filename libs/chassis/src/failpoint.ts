@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * Named places at every await that crosses a process boundary, for the chaos suite. `BATON_FAILPOINTS` holds
  * `name=action[:milliseconds][@nth]` separated by `;` with the actions `kill` (SIGKILL to self), `stop` (SIGSTOP),
- * `throw`, `delay:<ms>`, `block:<ms>` (busy event loop) and `oom`; `@nth` acts on the nth passage only (default: every passage).
+ * `throw`, `delay:<ms>`, `block:<ms>` (busy event loop, until `BATON_FAILPOINTS_RELEASE` names a file that exists) and `oom`;
+ * `@nth` acts on the nth passage only (default: every passage).
  * Unset, a failpoint is one comparison; one that acts says so on standard error.
  */
 interface Armed {
@@ -54,7 +56,8 @@ async function act(name: string, point: Armed): Promise<void> {
       return;
     case 'block': {
       const end = Date.now() + point.ms;
-      while (Date.now() < end);
+      const release = process.env['BATON_FAILPOINTS_RELEASE'];
+      while (Date.now() < end && !(release && existsSync(release)));
       return;
     }
     case 'oom': {

@@ -39,6 +39,9 @@ const CLIENT_OF: Record<string, string> = {
   'tools/knowledge': 'tools-knowledge',
 };
 
+/** A process on a machine that does a lot else: no test is about how fast a service starts. */
+const START_TIMEOUT_MS = 120_000;
+
 /** `agent-test` may call every test tool. */
 const REGISTRY_ENV = { TOOL_ACL_EXTRA: JSON.stringify({ 'agent-test': TEST_TOOLS }) };
 
@@ -86,13 +89,15 @@ export class TestStack {
         LOG_LEVEL: 'info',
         ...env,
       };
+      const timeoutMs = START_TIMEOUT_MS;
       const issuer = await TestIdentity.create();
       const [identity, llm, registry] = await Promise.all([
         issuer.start(common).then(keep),
-        spawnService({ path: 'scripted-llm', env: common }).then(keep),
+        spawnService({ path: 'scripted-llm', env: common, timeoutMs }).then(keep),
         spawnService({
           path: 'tool-registry',
           env: { ...common, ...issuer.env('tool-registry'), ...REGISTRY_ENV },
+          timeoutMs,
         }).then(keep),
       ]);
       const tools = keep(new TestTools());
@@ -146,7 +151,7 @@ export class TestStack {
   /** Any other service: the app below `apps/`, with the common variables and its own. */
   async spawn(path: string, env: Env = {}, until?: SpawnOptions['until']): Promise<SpawnedService> {
     const own = { ...this.env, ...this.issuer.env(CLIENT_OF[path] ?? path), ...env };
-    const service = await spawnService({ path, env: own, until });
+    const service = await spawnService({ path, env: own, until, timeoutMs: START_TIMEOUT_MS });
     this.services.push(service);
     return service;
   }
