@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
 import { kafkaSkip } from './kafka-binaries.js';
 
@@ -8,28 +9,40 @@ export function describeKafka(title: string, tests: () => void): void {
   (reason ? describe.skip : describe)(title, tests);
 }
 
+const CONNECT_ATTEMPTS = 60;
+const CONNECT_AGAIN_MS = 500;
+
 export const client = (brokers: string) =>
   new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { retries: 15 } });
 
+/** kafkajs gives up its first connection when the broker that it tries is the one that was just killed. */
+async function connected<C extends { connect(): Promise<void> }>(made: C): Promise<C> {
+  for (let attempt = 1; ; attempt += 1)
+    try {
+      await made.connect();
+      return made;
+    } catch (error) {
+      if (attempt === CONNECT_ATTEMPTS) throw error;
+      await sleep(CONNECT_AGAIN_MS);
+    }
+}
+
 export async function createTopic(kafka: Kafka, topic: string): Promise<void> {
-  const admin = kafka.admin();
-  await admin.connect();
+  const admin = await connected(kafka.admin());
   await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] });
   await admin.disconnect();
 }
 
 export async function produce(kafka: Kafka, topic: string, values: Array<string | Buffer>): Promise<void> {
-  const producer = kafka.producer({ idempotent: true });
-  await producer.connect();
+  const producer = await connected(kafka.producer({ idempotent: true }));
   await producer.send({ topic, acks: -1, messages: values.map((value) => ({ key: 'k', value })) });
   await producer.disconnect();
 }
 
 /** The first `count` messages of a topic, for a group of its own. */
 export async function consume(kafka: Kafka, topic: string, count: number): Promise<KafkaMessage[]> {
-  const consumer = kafka.consumer({ groupId: `${topic}-${Date.now()}` });
+  const consumer = await connected(kafka.consumer({ groupId: `${topic}-${Date.now()}` }));
   const messages: KafkaMessage[] = [];
-  await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
   await new Promise<void>((resolve, reject) => {
     consumer
@@ -50,8 +63,7 @@ export const text = (messages: KafkaMessage[]) => messages.map(({ value }) => va
 
 /** The node that leads partition 0. */
 export async function leaderOf(kafka: Kafka, topic: string): Promise<number> {
-  const admin = kafka.admin();
-  await admin.connect();
+  const admin = await connected(kafka.admin());
   const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
   await admin.disconnect();
   return topics[0]!.partitions[0]!.leader;
