@@ -84,6 +84,8 @@ export class RegistrySchemas {
         if (!mismatch) throw away(messageOf(error), error);
         level = mismatch[1]!;
       }
+    // Another service set it between two looks.
+    if (GOOD_LEVELS.some((good) => good === level)) throw away(`the level of ${schema.name} was just set`);
     if (level !== 'NONE')
       throw new TerminalError(
         'schema-incompatible',
