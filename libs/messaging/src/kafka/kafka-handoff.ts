@@ -48,7 +48,10 @@ export class KafkaHandoff implements Handoff {
     if (missing.length === 0) return;
     try {
       const admin = await this.openAdmin();
-      await admin.createTopics({ topics: missing.map((topic) => this.topicConfig(topic)) });
+      const existing = new Set(await admin.listTopics());
+      const wanted = missing.filter((topic) => !existing.has(topic)).map((topic) => this.topicConfig(topic));
+      // Made by somebody else meanwhile, a topic is as good.
+      if (wanted.length > 0) await admin.createTopics({ topics: wanted });
       for (const topic of missing) this.topics.add(topic);
     } catch (error) {
       this.discard('admin');
