@@ -25,30 +25,18 @@ const services = {
   globalTeardown: '<rootDir>/libs/testing/jest/global-teardown.mjs',
 };
 
-/** Kafka and a schema registry besides, unless TEST_KAFKA_BROKERS and TEST_SCHEMA_REGISTRY_URL name some. */
-const withKafka = {
-  ...services,
-  globalSetup: '<rootDir>/libs/testing/jest/kafka-setup.mjs',
-  setupFilesAfterEnv: ['<rootDir>/libs/testing/jest/kafka-skip.mjs'],
-};
-
 export default {
   // Integration tests share two cores with their own Postgres and Redis.
   maxWorkers: 2,
   projects: [
     project('unit', {
       roots: ['<rootDir>/apps', '<rootDir>/libs', '<rootDir>/bench'],
-      testRegex: '(?<!\\.(int|kafka))\\.spec\\.ts$',
+      testRegex: '(?<!\\.int)\\.spec\\.ts$',
     }),
     project('integration', {
       ...services,
       roots: ['<rootDir>/apps', '<rootDir>/libs'],
       testRegex: '\\.int\\.spec\\.ts$',
-    }),
-    project('kafka', {
-      ...withKafka,
-      roots: ['<rootDir>/apps', '<rootDir>/libs'],
-      testRegex: '\\.kafka\\.spec\\.ts$',
     }),
     project('handoff', { ...services, roots: ['<rootDir>/test/handoff'], testRegex: '\\.spec\\.ts$' }),
     project('conformance', { roots: ['<rootDir>/test/conformance'], testRegex: '\\.spec\\.ts$' }),

@@ -1,3 +1,3 @@
 export default async function globalTeardown() {
-  await Promise.all([globalThis.batonThrowawayStack?.stop(), globalThis.batonThrowawayKafka?.stop()]);
+  await globalThis.batonThrowawayStack?.stop();
 }

@@ -1,5 +1,5 @@
 /** Jest's projects, in the order in which `./baton test` names them. */
-export const SUITES = ['unit', 'integration', 'kafka', 'handoff', 'conformance', 'e2e', 'chaos'] as const;
+export const SUITES = ['unit', 'integration', 'handoff', 'conformance', 'e2e', 'chaos'] as const;
 
 /** Arguments of Jest for `./baton test [suite] [--] [arguments of Jest]`. */
 export function jestArguments(args: string[]): string[] {
