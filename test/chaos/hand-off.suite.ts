@@ -97,7 +97,7 @@ export function killedAnywhere(
       const text = `hold-${randomUUID()}`;
       const hold = await chaos.script(text, [callTool('test_hold', { text }), answer('Held.')]);
       const quick = await chaos.script(`quick-${text}`, [answer('Quick.')]);
-      await chaos.victim('', { MAX_BACKLOG: '1', WORKER_CONCURRENCY: '1', LOCAL_RUNS: '0' });
+      await chaos.victim('', { MAX_BACKLOG: '5', WORKER_CONCURRENCY: '1', LOCAL_RUNS: '0' });
       const first = await caller.handOff({ prompt: hold }, chaos.stack.subject());
       await eventually(() => chaos.stack.tools.calls['test_hold']!.includes(text), Boolean, {
         timeoutMs: TAKEOVER_MS,
