@@ -26,6 +26,8 @@ const services = {
 };
 
 export default {
+  // Says that a test hangs, not that a machine is busy.
+  testTimeout: 30_000,
   // Integration tests share two cores with their own Postgres and Redis.
   maxWorkers: 2,
   projects: [
