@@ -74,6 +74,7 @@ export async function grpcDoor(
       keepalive: { keepaliveTimeMs: 30_000, keepaliveTimeoutMs: 10_000 },
       channelOptions: {
         'grpc.max_concurrent_streams': MAX_STREAMS,
+        'grpc.enable_channelz': 0,
         // Nest hands these to the server as they are.
         interceptors: [deadlineCap(services, config.GRPC_CALL_MS)],
       } as ChannelOptions,
