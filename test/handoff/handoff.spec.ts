@@ -125,8 +125,8 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
     const first = await start({ service: sender });
     const died = () => Promise.reject(new Error('died'));
     const take = first.outbox.take.bind(first.outbox);
-    first.outbox.take = (limit, holdMs, oneAtATime, delivered = []) =>
-      delivered.length > 0 ? died() : take(limit, holdMs, oneAtATime);
+    first.outbox.take = (limit, holdMs, oneAtATime, delivered) =>
+      delivered?.length ? died() : take(limit, holdMs, oneAtATime);
     first.outbox.delete = died;
     await first.send(Array.from({ length: 20 }, (__, i) => taskMessage(topic, `s${i}`, 'once')));
     await until(() => came >= 20);
