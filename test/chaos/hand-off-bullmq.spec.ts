@@ -1,5 +1,5 @@
 import { killedAnywhere } from './hand-off.suite.js';
 
-jest.setTimeout(180_000);
+jest.setTimeout(240_000);
 
 killedAnywhere('BullMQ', async () => ({ env: {}, stop: async () => undefined }));

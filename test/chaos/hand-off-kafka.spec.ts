@@ -2,7 +2,7 @@ import { startThrowawayKafka } from '#libs/devstack';
 import { describeKafka } from '#libs/testing';
 import { killedAnywhere } from './hand-off.suite.js';
 
-jest.setTimeout(180_000);
+jest.setTimeout(240_000);
 
 describeKafka('with Kafka', () =>
   killedAnywhere('Kafka', async () => {

@@ -6,6 +6,8 @@ import { ChaosStack, diedOf } from './chaos-stack.js';
 
 /** A dead consumer's messages are given to the next one after this time: Kafka's session timeout, BullMQ's lock. */
 const TAKEOVER_MS = 90_000;
+/** What was refused for want of room is offered again with growing pauses. */
+const ALL_MS = 150_000;
 
 /** Where an agent may die on the way of a handed-off task, from its message to its result. */
 const PLACES = [
@@ -114,7 +116,7 @@ export function killedAnywhere(
       await eventually(
         () => Promise.all([first, ...others].map((taskId) => caller.results(taskId))),
         (results) => results.every(({ length }) => length === 1),
-        { timeoutMs: TAKEOVER_MS, what: 'all results' },
+        { timeoutMs: ALL_MS, what: 'all results' },
       );
       expect(await caller.deadLetters(first)).toEqual([]);
     });
