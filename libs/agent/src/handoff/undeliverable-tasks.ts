@@ -18,6 +18,7 @@ import {
   type PoisonMessage,
 } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
+import { storable } from '../loop/storable.js';
 import { Senders } from './senders.js';
 
 /** The service itself, for messages of which nobody knows whose they are. */
@@ -54,7 +55,8 @@ export class UndeliverableTasks {
       subject: sender ?? NOBODY,
       traceparent: raw.traceparent,
     };
-    const messages: OutboxMessage[] = [letter, ...this.replies(poison, sender)];
+    // What cannot be stored could not be given up, and its consumer would die of it for ever.
+    const messages: OutboxMessage[] = storable([letter, ...this.replies(poison, sender)]);
     await this.database.transaction(async (query) => {
       if (await this.inbox.record(query, raw.id)) await this.outbox.add(query, messages);
     });
