@@ -35,7 +35,7 @@ export const handoff: Part = {
     // The tasks are held by their sessions' first one: only the hand-off is measured.
     await context.stack.scenario(scenario('handoff', 1, 600_000));
     const agent = await context.stack.spawnAgent({ ...env, MAX_BACKLOG: '1000000' });
-    const caller = await TestCaller.start({ ...context.stack.callerEnv, ...env });
+    const caller = await TestCaller.start({ ...context.stack.callerEnv, ...env }, { reads: false });
     const plain = await PlainKafka.connect(kafka.brokers);
     try {
       return [...(await throughput(context, caller, plain)), ...(await latency(context, caller, plain))];

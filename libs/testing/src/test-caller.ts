@@ -109,8 +109,11 @@ export class TestCaller {
     readonly database: Database,
   ) {}
 
-  /** @param env variables of the client `tests` with DATABASE_URL, REDIS_URL, and KAFKA_BROKERS where Kafka is meant */
-  static async start(env: Env): Promise<TestCaller> {
+  /**
+   * @param env variables of the client `tests` with DATABASE_URL, REDIS_URL, and KAFKA_BROKERS where Kafka is meant
+   * @param reads false: it only sends. What it reads costs the connections and the time of this process.
+   */
+  static async start(env: Env, { reads = true } = {}): Promise<TestCaller> {
     const config = loadConfig(env, HANDOFF_CONFIG);
     const service = await startService(
       () => ({
@@ -132,9 +135,10 @@ export class TestCaller {
           HandoffModule.forRoot({ service: TEST_CALLER, schema: 'tests', config }),
         ],
         providers: [Received, handOffsOf(TEST_CALLER)],
-        controllers: [createResultsDoor(TEST_CALLER, Received), WorldDoor as Type],
+        controllers: reads ? [createResultsDoor(TEST_CALLER, Received), WorldDoor as Type] : [],
         openDoors: async (app) => {
           await app.get(Database).whenReady;
+          if (!reads) return;
           await connectHandoff(app, async ({ code, cause }) => {
             throw new Error(`the test got a message that it cannot read: ${code}`, { cause });
           });

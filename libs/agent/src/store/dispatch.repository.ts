@@ -52,7 +52,7 @@ export class DispatchRepository {
 
   /**
    * Tasks that wait for a worker for longer than `olderThanMs`: they should have a job in Redis. Those behind an earlier task
-   * of their session have none. Ordered by `accepted_no`, from `after` on.
+   * of their session have none (`offset 0`: see `CLAIM`). Ordered by `accepted_no`, from `after` on.
    */
   async waiting(
     agentId: string,
@@ -67,7 +67,8 @@ export class DispatchRepository {
          and not exists (
            select 1 from agents.tasks e
            where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-             and e.finished_at is null and e.accepted_no < t.accepted_no)
+             and e.finished_at is null and e.accepted_no < t.accepted_no
+           offset 0)
        order by t.accepted_no limit $4`,
       [agentId, olderThanMs, after, limit],
     );

@@ -7,6 +7,8 @@ export const FACTS = `id, tenant, user_id, scopes, subject_token, session_id, pr
 
 export const CLAIM = {
   name: 'runs-claim',
+  // `offset 0` keeps the look at earlier tasks one by the index for each task. As a join it would compare with every unfinished task,
+  // when it was planned while the table was empty: 200 to 500 ms instead of 0.5 ms with 10,000 of them.
   // A lease that ran out is a crash unless entries were added since the last one; a released task has no lease.
   text: `
     with claimed as (
@@ -22,7 +24,8 @@ export const CLAIM = {
         and not exists (
           select 1 from agents.tasks e
           where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-            and e.finished_at is null and e.accepted_no < t.accepted_no)
+            and e.finished_at is null and e.accepted_no < t.accepted_no
+          offset 0)
       returning t.*
     ), told as (
       delete from agents.outbox o using claimed where o.task_id = claimed.id
