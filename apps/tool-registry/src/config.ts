@@ -1,4 +1,4 @@
-import { json, loadConfig, str, type Env } from '#libs/chassis';
+import { bounded, json, loadConfig, str, type Env } from '#libs/chassis';
 import { AUTH_CONFIG, type AuthConfig } from '#libs/auth';
 import { TerminalError } from '#libs/contracts';
 
@@ -20,6 +20,8 @@ export interface RegistryConfig {
   grants: Grants;
   /** CIDR ranges and host names at which tools may live besides public addresses. */
   endpointAllow: string[];
+  /** Between two looks at one tool service. */
+  healthIntervalMs: number;
 }
 
 /** @throws TerminalError `configuration` naming every wrong variable. */
@@ -35,6 +37,10 @@ export function readConfig(env: Env): RegistryConfig {
       default: '',
       desc: 'Comma list of CIDR ranges and host names inside the cluster',
     }),
+    TOOL_HEALTH_MS: bounded(
+      50,
+      3_600_000,
+    )({ default: 10_000, desc: 'Pause between two looks at one tool service' }),
   });
   const development = config.BATON_ENV === 'development';
   return {
@@ -50,6 +56,7 @@ export function readConfig(env: Env): RegistryConfig {
     endpointAllow: config.TOOL_ENDPOINT_ALLOW.split(',')
       .map((entry) => entry.trim())
       .filter(Boolean),
+    healthIntervalMs: config.TOOL_HEALTH_MS,
   };
 }
 

@@ -3,11 +3,18 @@ import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } fr
 import type { Response } from 'express';
 import { AllowCallers, Caller, type Principal } from '#libs/auth';
 import { clientLeft, OpaqueFieldsPipe } from '#libs/chassis';
-import { TerminalError, type InvokeRequest, type InvokeResponse, type ToolDefinition } from '#libs/contracts';
+import {
+  TerminalError,
+  type InvokeRequest,
+  type InvokeResponse,
+  type ListedTool,
+  type ToolDefinition,
+} from '#libs/contracts';
 import { ToolAcl } from './acl.js';
 import { Catalogue } from './catalogue/catalogue.js';
 import type { RegisteredTool } from './catalogue/registered-tool.js';
 import { ToolRegistration } from './catalogue/registration.js';
+import { ToolHealthWatch } from './catalogue/tool-health.js';
 import { ToolDefinitionDto } from './catalogue/tool-definition.dto.js';
 import { readCallHeaders } from './invocation/call-headers.js';
 import { Invocations } from './invocation/invocations.js';
@@ -20,6 +27,7 @@ export class RegistryController {
   constructor(
     @Inject(ToolRegistration) private readonly registration: ToolRegistration,
     @Inject(Catalogue) private readonly catalogue: Catalogue,
+    @Inject(ToolHealthWatch) private readonly health: ToolHealthWatch,
     @Inject(ToolAcl) private readonly acl: ToolAcl,
     @Inject(Invocations) private readonly invocations: Invocations,
   ) {}
@@ -40,10 +48,13 @@ export class RegistryController {
   }
 
   @Get()
-  @ApiOkResponse({ description: 'The newest version of each tool that the caller may call, or owns' })
-  async list(@Caller() caller: Principal): Promise<{ tools: ToolDefinition[] }> {
+  @ApiOkResponse({
+    description:
+      'The newest version of each tool that the caller may call, or owns, and whether its service answers',
+  })
+  async list(@Caller() caller: Principal): Promise<{ tools: ListedTool[] }> {
     const tools = await this.catalogue.all();
-    return { tools: tools.filter((tool) => this.maySee(caller, tool)).map(({ definition }) => definition) };
+    return { tools: tools.filter((tool) => this.maySee(caller, tool)).map((tool) => this.listed(tool)) };
   }
 
   @Get(':name')
@@ -51,11 +62,11 @@ export class RegistryController {
   async get(
     @Param('name') name: string,
     @Caller() caller: Principal,
-  ): Promise<ToolDefinition & { versions: string[] }> {
+  ): Promise<ListedTool & { versions: string[] }> {
     const tool = await this.catalogue.require(name);
     if (!this.maySee(caller, tool))
       throw new TerminalError('forbidden', `${caller.caller} may not call ${name}`, { status: 403 });
-    return { ...tool.definition, versions: this.catalogue.versionsOf(name) };
+    return { ...this.listed(tool), versions: this.catalogue.versionsOf(name) };
   }
 
   /** Calls a tool. A tool's failure is an outcome, answered with 200. */
@@ -81,6 +92,10 @@ export class RegistryController {
     });
     response.set(answer.headers);
     return answer.body;
+  }
+
+  private listed({ definition, owner }: RegisteredTool): ListedTool {
+    return { ...definition, service: owner, health: this.health.of(definition.health_url) };
   }
 
   private maySee({ caller }: Principal, { definition, owner }: RegisteredTool): boolean {

@@ -6,7 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { AuthModule, type AuthConfig, type Subject, type Tokens } from '#libs/auth';
 import { HttpClient, startService, type RunningService } from '#libs/chassis';
-import { type InvokeResponse, type Problem, type ToolDefinition, type ToolOutcome } from '#libs/contracts';
+import {
+  type InvokeResponse,
+  type ListedTool,
+  type Problem,
+  type ToolDefinition,
+  type ToolHealth,
+  type ToolOutcome,
+} from '#libs/contracts';
 import { defineTool, serveTools, ToolClient, ToolFailure, type Tool } from '#libs/tools';
 import { TestIssuer } from '#libs/testing';
 import toolRegistry from './service.js';
@@ -157,6 +164,8 @@ let registry: RunningService;
 let service: RunningService;
 let foreign: Server;
 let foreignUrl: string;
+/** What `/sick` of that server tells. */
+let sick = false;
 /** How the foreign tool's server, which no library of Baton serves, answers the next requests. */
 let answerForeign: (request: IncomingMessage, response: ServerResponse) => void;
 /** A database of its own: the schema's name is fixed, and other suites have one too. */
@@ -184,6 +193,7 @@ const registryEnv = (extra: Record<string, string> = {}) => ({
   REDIS_URL: testUrl('TEST_REDIS_URL'),
   ...issuer.env(),
   BATON_ENV: 'development',
+  TOOL_HEALTH_MS: '100',
   TOOL_ACL_EXTRA: JSON.stringify({ [AGENT]: ['*'] }),
   ...extra,
 });
@@ -248,6 +258,7 @@ beforeAll(async () => {
   ON = issuer.subject(AGENT, { tenant: 'acme', userId: 'ada' });
   await server.query(`create database ${databaseName}`);
   foreign = createServer((request, response) => {
+    if (request.url === '/sick') return void response.writeHead(sick ? 503 : 200).end();
     if (request.method === 'GET')
       return void response.writeHead(request.url === '/redirect' ? 302 : 200, { location: '/health' }).end();
     answerForeign(request, response);
@@ -674,6 +685,50 @@ describe('registration', () => {
       }),
     );
     expect([status, body.code]).toEqual([422, 'endpoint-forbidden']);
+  });
+});
+
+describe("a tool service's health", () => {
+  const healthOf = async (name: string) => {
+    const response = await fetch(`${registry.url}/tools`, {
+      headers: { authorization: await agent.authorization('tool-registry', ON) },
+    });
+    const { tools } = (await response.json()) as { tools: ListedTool[] };
+    return tools.find((tool) => tool.name === name)!;
+  };
+  const becomes = async (name: string, state: ToolHealth['state']) => {
+    for (;;) {
+      const tool = await healthOf(name);
+      if (tool.health.state === state) return tool;
+      await sleep(20);
+    }
+  };
+
+  it('is shown with its cause, follows the service, and refuses no call', async () => {
+    await register(definition('sickly', { health_url: `${foreignUrl}/sick` }));
+    expect(await becomes('sickly', 'up')).toMatchObject({
+      service: 'tools-foreign',
+      health: { cause: null },
+    });
+    sick = true;
+    expect((await becomes('sickly', 'down')).health).toEqual({
+      state: 'down',
+      cause: 'its health_url answers 503',
+      checked_at: expect.stringMatching(/^20/),
+    });
+    answerForeign = (_request, response) => answerJson(response, { ok: true, result: 1 });
+    expect(failure(await call('sickly'))).toBe('ok');
+    sick = false;
+    await becomes('sickly', 'up');
+  });
+
+  it('of one where nobody listens is down', async () => {
+    const closed = createServer().listen(0, '127.0.0.1');
+    await once(closed, 'listening');
+    const { port } = closed.address() as AddressInfo;
+    await new Promise((resolve) => closed.close(resolve));
+    await register(definition('lonely', { health_url: `http://127.0.0.1:${port}/health` }));
+    expect((await becomes('lonely', 'down')).health.cause).toContain('does not answer');
   });
 });
 

@@ -4,6 +4,7 @@ import { DatabaseModule } from '#libs/database';
 import { ToolAcl } from './acl.js';
 import { explainBodyError } from './body-errors.js';
 import { Catalogue } from './catalogue/catalogue.js';
+import { HEALTH_INTERVAL_MS, ToolHealthWatch } from './catalogue/tool-health.js';
 import { ToolRegistration } from './catalogue/registration.js';
 import { ToolsRepository } from './catalogue/tools.repository.js';
 import { readConfig } from './config.js';
@@ -52,6 +53,8 @@ export default function toolRegistry(env: Env): ServiceDefinition {
       Schemas,
       ToolCaller,
       ToolRegistration,
+      { provide: HEALTH_INTERVAL_MS, useValue: config.healthIntervalMs },
+      ToolHealthWatch,
       RateLimits,
       EffectsRepository,
       EffectLedger,

@@ -13,6 +13,7 @@ export interface ToolDefinition {
   returns: JsonSchema;
   /** URL to which the registry posts calls. */
   endpoint: string;
+  /** URL at which a GET answers 2xx while the service is well; the registry asks it in the background. */
   health_url: string;
   auth_type: 'service' | 'none';
   /** Calls per minute per agent. */
@@ -23,6 +24,21 @@ export interface ToolDefinition {
   effect: ToolEffect;
   /** True when the handler itself recognises a repeated `Idempotency-Key`, so an unknown outcome may be asked again. */
   idempotent: boolean;
+}
+
+/** What the registry last saw of a tool service at its `health_url`; a call is tried whatever it says. */
+export interface ToolHealth {
+  state: 'up' | 'down' | 'unknown';
+  /** Why it is down. */
+  cause: string | null;
+  checked_at: string | null;
+}
+
+/** A tool in the registry's answers. */
+export interface ListedTool extends ToolDefinition {
+  /** The service that owns it. */
+  service: string;
+  health: ToolHealth;
 }
 
 /**

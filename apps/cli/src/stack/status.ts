@@ -13,20 +13,14 @@ import {
 } from '#libs/devstack';
 import { askReady } from './ready.js';
 import { changedSettings, Stack, type HostRecord } from './stack.js';
+import { up, type StatusRow } from './status-row.js';
 import { table } from './table.js';
-
-/** One line of the table; `cause` and `fix` are empty for what is up. */
-export interface StatusRow {
-  name: string;
-  state: 'up' | 'not ready' | 'down';
-  cause: string;
-  fix: string;
-}
+import { registeredTools, toolRows } from './tool-rows.js';
 
 const START = './baton up --detach';
 const RESTART = './baton down && ./baton up --kafka';
 
-/** Prints the state of everything; the exit code is 0 when all of it is up. */
+/** Prints the state of everything; the exit code is 0 when all of the stack is up, whatever tools elsewhere do. */
 export async function status(): Promise<number> {
   const stack = new Stack();
   const host = stack.host();
@@ -36,10 +30,12 @@ export async function status(): Promise<number> {
     ...kafkaRows(stack, host),
     ...serviceRows(stack, host),
   ]);
+  const tools = host ? await registeredTools(stack, host) : [];
+  const hosted = host?.services.map(({ name }) => name) ?? [];
   process.stdout.write(
     table(
       ['', 'state', 'cause', 'fix'],
-      rows.map((row) => [row.name, row.state, row.cause, row.fix]),
+      [...rows, ...toolRows(tools, hosted)].map((row) => [row.name, row.state, row.cause, row.fix]),
     ),
   );
   if (host) {
@@ -51,8 +47,6 @@ export async function status(): Promise<number> {
   }
   return rows.every(({ state }) => state === 'up') ? 0 : 1;
 }
-
-const up = (name: string): StatusRow => ({ name, state: 'up', cause: '', fix: '' });
 
 async function postgresRow(stack: Stack): Promise<StatusRow> {
   const own = stack.settings.databaseUrl;

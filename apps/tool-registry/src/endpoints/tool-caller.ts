@@ -73,8 +73,9 @@ export class ToolCaller implements OnApplicationShutdown {
     }
   }
 
-  /** What a GET of the URL answers, without following it; null when nothing answers within 2 s. */
+  /** What a GET of the URL answers, without following it; null when nothing answers within 2 s, or the URL may not be called. */
   async probe(url: string): Promise<number | null> {
+    if (this.policy.faultOf(url)) return null;
     try {
       const { statusCode, body } = await this.http.stream(url, { signal: AbortSignal.timeout(2000) });
       body.on('error', () => undefined).destroy();
