@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { BatonError, messageOf } from '#libs/contracts';
 import { program } from './program.js';
@@ -8,8 +9,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+const manifest = readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8');
+
 try {
-  await program().parseAsync(process.argv);
+  await program((JSON.parse(manifest) as { version: string }).version).parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode;
   else {

@@ -3,8 +3,9 @@ import { SUITES } from './checks/suites.js';
 import type { CreateOptions } from './identity/keys.js';
 
 /** The commands load their code when they are called: `--help` and `run` on a running stack stay quick. */
-export function program(): Command {
+export function program(version: string): Command {
   const baton = new Command('baton')
+    .version(version, '--version', 'print the version')
     .description('Micro agents as services: a task accepted is a task finished.')
     .showHelpAfterError('(./baton --help shows all commands)')
     .enablePositionalOptions()

@@ -13,6 +13,7 @@ export { BatonHome } from './home.js';
 export { hostServices, type HostedServices, type HostOptions } from './host.js';
 export {
   ownServers,
+  recordedInfrastructure,
   runningInfrastructure,
   SERVERS,
   startInfrastructure,
@@ -20,7 +21,6 @@ export {
   stopInfrastructure,
   type Infrastructure,
   type OwnServers,
-  type RunningServers,
   type ServerName,
 } from './infrastructure.js';
 export { kafkaBinaries, kafkaSkip } from './kafka-binaries.js';

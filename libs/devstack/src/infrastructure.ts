@@ -89,24 +89,31 @@ async function stopStartedHere(servers: Servers): Promise<void> {
   for (const name of SERVERS.toReversed()) if (servers[name]?.startedHere) await servers[name].stop();
 }
 
-export interface RunningServers {
+interface RecordedServers {
   postgres: ServerRecord | null;
   redis: RedisRecord | null;
   kafka: ServerRecord | null;
   schemaRegistry: ServerRecord | null;
 }
 
-/** Which servers of `home` run now. */
-export function runningInfrastructure(home: BatonHome): RunningServers {
-  const running = <R extends ServerRecord>(name: string): R | null => {
-    const record = home.read<R>(name);
-    return isRunning(record) ? record : null;
-  };
+/** The servers that were started for `home` and not stopped; one that does not run any more has crashed. */
+export function recordedInfrastructure(home: BatonHome): RecordedServers {
   return {
-    postgres: running(POSTGRES_RECORD),
-    redis: running<RedisRecord>(REDIS_RECORD),
-    kafka: running(KAFKA_RECORD),
-    schemaRegistry: running(SCHEMA_REGISTRY_RECORD),
+    postgres: home.read<ServerRecord>(POSTGRES_RECORD),
+    redis: home.read<RedisRecord>(REDIS_RECORD),
+    kafka: home.read<ServerRecord>(KAFKA_RECORD),
+    schemaRegistry: home.read<ServerRecord>(SCHEMA_REGISTRY_RECORD),
+  };
+}
+
+/** Which servers of `home` run now. */
+export function runningInfrastructure(home: BatonHome): RecordedServers {
+  const { postgres, redis, kafka, schemaRegistry } = recordedInfrastructure(home);
+  return {
+    postgres: isRunning(postgres) ? postgres : null,
+    redis: isRunning(redis) ? redis : null,
+    kafka: isRunning(kafka) ? kafka : null,
+    schemaRegistry: isRunning(schemaRegistry) ? schemaRegistry : null,
   };
 }
 

@@ -46,9 +46,14 @@ export class Stack {
     this.secret = env['BATON_STACK_SECRET'] || this.home.secret('stack-secret');
   }
 
+  /** The host that was started and not stopped; one that does not run any more has crashed. */
+  recordedHost(): HostRecord | null {
+    return this.home.read<HostRecord>(HOST_RECORD);
+  }
+
   /** The running host; null when there is none. */
   host(): HostRecord | null {
-    const record = this.home.read<HostRecord>(HOST_RECORD);
+    const record = this.recordedHost();
     return isRunning(record) ? record : null;
   }
 

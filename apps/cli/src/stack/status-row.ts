@@ -1,7 +1,7 @@
 /** One line of `./baton status`; `cause` and `fix` are empty for what is up. */
 export interface StatusRow {
   name: string;
-  state: 'up' | 'not ready' | 'down';
+  state: 'up' | 'not ready' | 'down' | 'crashed';
   cause: string;
   fix: string;
 }

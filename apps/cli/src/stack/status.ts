@@ -3,16 +3,19 @@ import { messageOf } from '#libs/contracts';
 import {
   devPort,
   holderOf,
+  isRunning,
   pingKafka,
   pingRedis,
   pingSchemaRegistry,
-  runningInfrastructure,
+  recordedInfrastructure,
   schemaRegistryUrlAt,
   SERVICES,
   serviceNames,
+  type OwnedProcess,
+  type PortName,
 } from '#libs/devstack';
 import { askReady } from './ready.js';
-import { changedSettings, Stack, type HostRecord } from './stack.js';
+import { changedSettings, Stack } from './stack.js';
 import { up, type StatusRow } from './status-row.js';
 import { table } from './table.js';
 import { registeredTools, toolRows } from './tool-rows.js';
@@ -24,12 +27,7 @@ const RESTART = './baton down && ./baton up --kafka';
 export async function status(): Promise<number> {
   const stack = new Stack();
   const host = stack.host();
-  const rows = await Promise.all([
-    postgresRow(stack),
-    redisRow(stack),
-    ...kafkaRows(stack, host),
-    ...serviceRows(stack, host),
-  ]);
+  const rows = await stackRows(stack);
   const tools = host ? await registeredTools(stack, host) : [];
   const hosted = host?.services.map(({ name }) => name) ?? [];
   process.stdout.write(
@@ -48,11 +46,16 @@ export async function status(): Promise<number> {
   return rows.every(({ state }) => state === 'up') ? 0 : 1;
 }
 
+/** A line for each server and service of the stack. */
+export function stackRows(stack: Stack): Promise<StatusRow[]> {
+  return Promise.all([postgresRow(stack), redisRow(stack), ...kafkaRows(stack), ...serviceRows(stack)]);
+}
+
 async function postgresRow(stack: Stack): Promise<StatusRow> {
   const own = stack.settings.databaseUrl;
   if (own) return answers('postgres (yours)', 'start it, or correct DATABASE_URL', () => connect(own));
-  const running = runningInfrastructure(stack.home).postgres;
-  if (!running) return notStarted('postgres', stack.settings.portOffset);
+  const running = recordedInfrastructure(stack.home).postgres;
+  if (!isRunning(running)) return notRunning('postgres', stack, running);
   return answers('postgres', './baton down && ./baton up', () =>
     connect(`postgres://baton:${stack.home.secret('postgres-password')}@127.0.0.1:${running.port}/baton`),
   );
@@ -66,37 +69,37 @@ async function redisRow(stack: Stack): Promise<StatusRow> {
       pingRedis(Number(port || 6379), hostname),
     );
   }
-  const running = runningInfrastructure(stack.home).redis;
-  if (!running) return notStarted('redis', stack.settings.portOffset);
+  const running = recordedInfrastructure(stack.home).redis;
+  if (!isRunning(running)) return notRunning('redis', stack, running);
   const name = running.kind === 'redis' ? 'redis' : 'redis (JavaScript)';
   return answers(name, './baton down && ./baton up', () => pingRedis(running.port));
 }
 
 /** None where the stack does without Kafka. */
-function kafkaRows(stack: Stack, host: HostRecord | null): Array<Promise<StatusRow>> {
+function kafkaRows(stack: Stack): Array<Promise<StatusRow>> {
   const { kafkaBrokers, schemaRegistryUrl } = stack.settings;
-  const { kafka, schemaRegistry } = runningInfrastructure(stack.home);
+  const { kafka, schemaRegistry } = recordedInfrastructure(stack.home);
+  const own = stack.host()?.ownServers;
   const rows: Array<Promise<StatusRow>> = [];
   if (kafkaBrokers)
     rows.push(answers('kafka (yours)', 'start it, or correct KAFKA_BROKERS', () => pingKafka(kafkaBrokers)));
-  else if (kafka) rows.push(answers('kafka', RESTART, () => pingKafka(`127.0.0.1:${kafka.port}`)));
-  else if (host?.ownServers.kafka) rows.push(Promise.resolve(ended('kafka')));
+  else if (isRunning(kafka)) rows.push(answers('kafka', RESTART, () => pingKafka(`127.0.0.1:${kafka.port}`)));
+  // A running host tells whether it has Kafka; without one, the record of one that was not stopped does.
+  else if (own ? own.kafka : kafka) rows.push(Promise.resolve(notRunning('kafka', stack, kafka)));
   if (schemaRegistryUrl)
     rows.push(
       answers('schema-registry (yours)', 'start it, or correct SCHEMA_REGISTRY_URL', () =>
         pingSchemaRegistry(schemaRegistryUrl),
       ),
     );
-  else if (schemaRegistry)
+  else if (isRunning(schemaRegistry))
     rows.push(
       answers('schema-registry', RESTART, () => pingSchemaRegistry(schemaRegistryUrlAt(schemaRegistry.port))),
     );
-  else if (host?.ownServers.schemaRegistry) rows.push(Promise.resolve(ended('schema-registry')));
+  else if (own ? own.schemaRegistry : schemaRegistry)
+    rows.push(Promise.resolve(notRunning('schema-registry', stack, schemaRegistry)));
   return rows;
 }
-
-/** `up` on a running stack starts again what has died. */
-const ended = (name: string): StatusRow => ({ name, state: 'down', cause: 'it has ended', fix: START });
 
 async function answers(name: string, fix: string, ask: () => Promise<unknown>): Promise<StatusRow> {
   try {
@@ -118,11 +121,10 @@ async function connect(connectionString: string): Promise<void> {
   }
 }
 
-function serviceRows(stack: Stack, host: HostRecord | null): Array<Promise<StatusRow>> {
-  if (!host)
-    return serviceNames(stack.settings).map((name) =>
-      Promise.resolve(notStarted(name, stack.settings.portOffset)),
-    );
+function serviceRows(stack: Stack): Array<Promise<StatusRow>> {
+  const host = stack.recordedHost();
+  if (!isRunning(host))
+    return serviceNames(stack.settings).map((name) => Promise.resolve(notRunning(name, stack, host)));
   return SERVICES.flatMap(({ name }) => host.services.filter((service) => service.name === name)).map(
     async ({ name, url }): Promise<StatusRow> => {
       const { ready, missing } = await askReady(url);
@@ -133,14 +135,27 @@ function serviceRows(stack: Stack, host: HostRecord | null): Array<Promise<Statu
   );
 }
 
-function notStarted(name: Parameters<typeof devPort>[0], offset: number): StatusRow {
-  const port = devPort(name, offset);
+/** Servers that are processes with a record and a log of their own; all else is in the host. */
+const SERVER_NAMES: readonly PortName[] = ['postgres', 'redis', 'kafka', 'schema-registry'];
+
+/** @param ended the process that was to be it, when it was started and not stopped */
+function notRunning(name: PortName, { settings, home }: Stack, ended: OwnedProcess | null): StatusRow {
+  const port = devPort(name, settings.portOffset);
   const holder = holderOf(port);
-  if (!holder) return { name, state: 'down', cause: 'not started', fix: START };
+  if (holder)
+    return {
+      name,
+      state: 'down',
+      cause: `port ${port} is taken by ${holder}`,
+      fix: 'stop that program, or set another BATON_PORT_OFFSET',
+    };
+  const fix = name === 'kafka' || name === 'schema-registry' ? `${START} --kafka` : START;
+  if (!ended) return { name, state: 'down', cause: 'not started', fix };
+  const log = home.path(SERVER_NAMES.includes(name) ? `${name}.log` : 'host.log');
   return {
     name,
-    state: 'down',
-    cause: `port ${port} is taken by ${holder}`,
-    fix: 'stop that program, or set another BATON_PORT_OFFSET',
+    state: 'crashed',
+    cause: `process ${ended.pid} stopped unexpectedly, see ${log}`,
+    fix,
   };
 }
