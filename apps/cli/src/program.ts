@@ -69,15 +69,29 @@ function taskCommands(baton: Command): void {
       const { run } = await import('./task/run.js');
       process.exitCode = await run({ words, agent: options.agent, json: options.json === true });
     });
-  baton
-    .command('knowledge')
-    .description('documents that the knowledge tools find')
+  const knowledge = baton.command('knowledge').description('documents that the knowledge tools find');
+  knowledge
     .command('add')
     .description('index a Markdown or text file, or all of a folder')
     .argument('<path>')
     .action(async (path: string) => {
-      const { addKnowledge } = await import('./knowledge/add.js');
+      const { addKnowledge } = await import('./knowledge/knowledge.js');
       await addKnowledge(path);
+    });
+  knowledge
+    .command('list')
+    .description('show what is indexed')
+    .action(async () => {
+      const { listKnowledge } = await import('./knowledge/knowledge.js');
+      await listKnowledge();
+    });
+  knowledge
+    .command('remove')
+    .description('take a document, or all of a folder, out of the index; the files stay')
+    .argument('<path>', 'as list shows it, or a file or folder')
+    .action(async (path: string) => {
+      const { removeKnowledge } = await import('./knowledge/knowledge.js');
+      await removeKnowledge(path);
     });
 }
 

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
+import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { TerminalError } from '#libs/contracts';
 
 export interface DocumentFile {
-  /** Under which it is indexed: relative to the folder that holds what was named, with `/`. */
+  /** Under which it is indexed. */
   path: string;
   text: string;
 }
@@ -19,10 +20,30 @@ export interface ReadFiles {
 }
 
 /**
+ * The one path of a file or folder, however it is named: without symbolic links, with `/`, and `~` for the person's own folder.
+ * What does not exist any more keeps the part that does not.
+ */
+export function canonicalPath(target: string): string {
+  const path = withoutLinks(resolve(target));
+  const inHome = relative(realpathSync(homedir()), path);
+  const isInHome = !isAbsolute(inHome) && inHome.split(sep)[0] !== '..';
+  return (isInHome ? join('~', inHome) : path).split(sep).join('/');
+}
+
+function withoutLinks(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return dirname(path) === path ? path : join(withoutLinks(dirname(path)), basename(path));
+  }
+}
+
+/**
  * A named file, or all Markdown and text files of a folder; hidden ones and node_modules are passed over.
+ * @param nameOf the path under which a file is indexed
  * @throws TerminalError `no-documents` when there are none, or when the named file cannot be indexed.
  */
-export function readDocuments(target: string): ReadFiles {
+export function readDocuments(target: string, nameOf = canonicalPath): ReadFiles {
   const start = resolve(target);
   const stats = statSync(start, { throwIfNoEntry: false });
   if (!stats) throw new TerminalError('no-documents', `There is no file or folder ${target}`);
@@ -30,7 +51,7 @@ export function readDocuments(target: string): ReadFiles {
   const documents: DocumentFile[] = [];
   const skipped: ReadFiles['skipped'] = [];
   for (const file of files) {
-    const path = relative(dirname(start), file).split(sep).join('/') || basename(file);
+    const path = nameOf(file);
     const content = readText(file);
     if ('text' in content) documents.push({ path, text: content.text });
     else skipped.push({ path, reason: content.reason });

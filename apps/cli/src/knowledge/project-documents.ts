@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { projectRoot } from '#libs/chassis';
 import { withIdentity } from '../identity/identity.js';
 import { urlOf, type HostRecord, type Stack } from '../stack/stack.js';
 import { digestOf, readDocuments, type DocumentFile } from './document-files.js';
-import { putDocuments } from './knowledge-client.js';
+import { KnowledgeClient } from './knowledge-client.js';
 
 const RECORD = 'project-documents';
 
@@ -15,13 +15,17 @@ export async function indexProjectDocuments(stack: Stack, host: Pick<HostRecord,
   if (stack.home.read<{ digest: string }>(RECORD)?.digest === digest) return;
   // What every tenant finds is the operator's to change.
   const token = await withIdentity(stack, host, (identity) => identity.operatorToken('tools-knowledge'));
-  await putDocuments(urlOf(host, 'tools-knowledge'), token, documents, true);
+  await KnowledgeClient.use(urlOf(host, 'tools-knowledge'), token, (knowledge) =>
+    knowledge.put(documents, true),
+  );
   stack.home.write(RECORD, { digest });
 }
 
+/** They are cited by their paths in the project. */
 function projectDocuments(): DocumentFile[] {
+  const nameOf = (file: string) => relative(projectRoot(), file).split(sep).join('/');
   return ['README.md', 'docs']
     .map((name) => join(projectRoot(), name))
     .filter(existsSync)
-    .flatMap((path) => readDocuments(path).documents);
+    .flatMap((path) => readDocuments(path, nameOf).documents);
 }
