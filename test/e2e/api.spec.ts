@@ -259,8 +259,11 @@ describe.each([
         status: 'completed',
         output: 'done',
       });
-      for (let after = 0; after <= 6; after += 1)
+      for (let after = 0; after <= 5; after += 1)
         expect(await read(api.events(id, { after }))).toEqual(all.slice(after));
+      // From the end and from beyond it, the end comes again.
+      for (const after of [6, 7, 1_000_000])
+        expect(await read(api.events(id, { after }))).toEqual(all.slice(5));
     });
 
     it("streams entries and the model's words as they come", async () => {

@@ -241,8 +241,11 @@ describe('StreamSteps', () => {
     ]);
     const entries: JournalEntry[] = await stack.api(agent).journal(task_id);
     expect(all.map(({ entry_json }) => JSON.parse(entry_json) as unknown)).toEqual(entries);
-    for (let after = 0; after <= 6; after += 1)
+    for (let after = 0; after <= 5; after += 1)
       expect(await read(api.steps({ task_id, after_sequence: after }))).toEqual(all.slice(after));
+    // From the end and from beyond it, the end comes again.
+    for (const after of [6, 7, 1_000_000])
+      expect(await read(api.steps({ task_id, after_sequence: after }))).toEqual(all.slice(5));
   });
 
   it('submits what has a prompt, and streams it as it comes', async () => {

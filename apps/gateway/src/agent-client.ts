@@ -116,15 +116,19 @@ export class AgentClient implements OnApplicationShutdown {
   ): AsyncGenerator<agentsV1.StepEvent> {
     let last = after;
     let brokenAt: number | undefined;
+    let finished = false;
     for (let stream: AsyncGenerator<agentsV1.StepEvent> | undefined = first; ; stream = undefined)
       try {
         for await (const step of stream ?? (await this.attach(agent, taskId, last, by))) {
           brokenAt = undefined;
           if (step.sequence > 0) last = step.sequence;
           yield step;
+          finished = step.type === 'finish';
         }
         return;
       } catch (error) {
+        // The end would come again.
+        if (finished) return;
         brokenAt ??= performance.now();
         const isOver = by.signal.aborted || performance.now() - brokenAt > RESUME_MS;
         if (isOver || !(error instanceof BatonError && error.retryable)) throw error;

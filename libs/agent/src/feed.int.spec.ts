@@ -67,8 +67,18 @@ describe('a watcher', () => {
     for (let after = 0; after <= 5; after += 1) {
       const watcher = watch(id, after, true);
       await watcher.done;
-      expect(watcher.seen).toEqual(upTo(5, after));
+      expect(watcher.seen).toEqual(after < 5 ? upTo(5, after) : [5]);
     }
+  });
+
+  it.each([true, false])('learns the end from beyond it (ended before: %s)', async (before) => {
+    const id = await running();
+    await write(id, 1, true);
+    if (before) await end(id, 2, true);
+    const watcher = watch(id, 1000, before);
+    if (!before) await end(id, 2, true);
+    await watcher.done;
+    expect(watcher.seen).toEqual([3]);
   });
 
   it.each([

@@ -36,7 +36,10 @@ export class TaskFeed implements OnApplicationShutdown {
     if ('entry' in item && item.entry.body.kind === 'finish') this.wake(taskId);
   }
 
-  /** Items after the sequence `after`, up to the terminal entry or until `signal` aborts. `ended`: nothing will follow the journal. */
+  /**
+   * Items after the sequence `after`, up to the terminal entry or until `signal` aborts. The terminal entry always comes, even when
+   * it is not after `after`: every watcher learns the end. `ended`: nothing will follow the journal.
+   */
   async *watch(taskId: string, after: number, ended: boolean, signal: AbortSignal): AsyncGenerator<FeedItem> {
     const inbox = new Inbox();
     const unsubscribe = ended
@@ -51,7 +54,11 @@ export class TaskFeed implements OnApplicationShutdown {
           last = entry.seq;
           if (entry.body.kind === 'finish') return;
         }
-        if (over) return;
+        if (over) {
+          const end = (await this.entriesWhenPossible(taskId, 0, signal)).at(-1);
+          if (end) yield { entry: end };
+          return;
+        }
         for (
           let item = await inbox.take(CATCH_UP_MS, signal);
           item;

@@ -26,6 +26,8 @@ export function stepEvents(after: number): (item: FeedItem) => agentsV1.StepEven
     }
     const { seq, body } = item.entry;
     if (body.kind === 'model') step += 1;
+    // The end that comes again, to a watcher from there or from beyond it.
+    else if (seq <= after) step = Math.floor(seq / 2);
     return { step_number: step, ...stepOf(body), sequence: seq, entry_json: data };
   };
 }
