@@ -81,6 +81,17 @@ describe('a watcher', () => {
     expect(watcher.seen).toEqual([3]);
   });
 
+  it('sees no entry twice of a task that somebody ended without its terminal entry', async () => {
+    const id = await running();
+    await write(id, 1, true);
+    await store.sql.query(`update agents.tasks set status = 'completed', finished_at = now() where id = $1`, [
+      id,
+    ]);
+    const watcher = watch(id, 0, true);
+    await watcher.done;
+    expect(watcher.seen).toEqual([1]);
+  });
+
   it.each([
     ['all are announced', () => true],
     ['every third one is lost', (seq: number) => seq % 3 > 0],

@@ -56,7 +56,7 @@ export class TaskFeed implements OnApplicationShutdown {
         }
         if (over) {
           const end = (await this.entriesWhenPossible(taskId, 0, signal)).at(-1);
-          if (end) yield { entry: end };
+          if (end?.body.kind === 'finish') yield { entry: end };
           return;
         }
         for (
