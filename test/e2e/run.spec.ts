@@ -1,6 +1,14 @@
 import type { ModelEntry, ToolsEntry } from '#libs/contracts';
 import type { SpawnedService } from '#libs/devstack';
-import { answer, callTool, eventually, TestStack, type ScenarioStep, type SubmitBody } from '#libs/testing';
+import {
+  answer,
+  callTool,
+  eventually,
+  TestStack,
+  type ScenarioStep,
+  type SseEvent,
+  type SubmitBody,
+} from '#libs/testing';
 
 jest.setTimeout(120_000);
 
@@ -222,6 +230,29 @@ describe('a model that', () => {
     expect(view).toMatchObject({ status: 'completed', output: 'in the end', steps_used: 1 });
     expect(counts.requests).toBe(requests);
     expect(journal.map(({ kind }) => kind)).toEqual(['model', 'finish']);
+  });
+
+  it('is away is no silence: watchers hear of each wait, without id', async () => {
+    const name = 'away';
+    const prompt = await stack.scenario({
+      name,
+      steps: [{ ...answer('back'), error: { status: 503, retry_after: 0.6, times: 2 } }],
+    });
+    const api = stack.api(agent);
+    const id = await api.accepted({ prompt });
+    const told: SseEvent[] = [];
+    for await (const event of api.events(id)) if (event.event === 'retry') told.push(event);
+    expect(told.at(-1)).toEqual({
+      id: undefined,
+      event: 'retry',
+      data: {
+        kind: 'retry',
+        code: 'model_unavailable',
+        text: 'The model API answered 503',
+        attempt: 2,
+        retry_after_ms: 600,
+      },
+    });
   });
 
   it('breaks off while it writes a tool call has none of it executed', async () => {

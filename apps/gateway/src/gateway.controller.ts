@@ -235,6 +235,7 @@ const TRANSIENT: Record<string, string> = {
   llm_call: 'model_started',
   tool_call: 'tool_started',
   delta: 'delta',
+  retry: 'retry',
 };
 
 async function* serverSentEvents(steps: AsyncIterable<agentsV1.StepEvent>): AsyncGenerator<ServerSentEvent> {

@@ -1,7 +1,8 @@
 import { createLogger } from '#libs/telemetry';
-import type { EntryBody, JournalEntry, ModelEntry, ToolOutcome } from '#libs/contracts';
+import type { EntryBody, JournalEntry, LiveDelta, ModelEntry, ToolOutcome } from '#libs/contracts';
 import type { ChatReply, ChatRequest } from '#libs/llm';
 import type { ToolCall } from '#libs/tools';
+import type { FeedItem } from './feed.js';
 import { Lease } from './lease.js';
 import { Runner } from './run.js';
 import type { Append, ClaimedTask, Finish } from './store/run.repository.js';
@@ -21,6 +22,8 @@ export interface Ran {
   /** Steps of the model calls that were made. */
   asked: number[];
   called: ToolCall[];
+  /** What watchers were told between the entries. */
+  told: LiveDelta[];
   /** Most tool calls at the same time. */
   parallel: number;
 }
@@ -39,7 +42,7 @@ export async function runScript(
   script: Script,
   { task, left = [], fencedFrom = Infinity, onLease }: Options = {},
 ): Promise<Ran> {
-  const ran: Ran = { journal: [...left], finish: null, asked: [], called: [], parallel: 0 };
+  const ran: Ran = { journal: [...left], finish: null, asked: [], called: [], told: [], parallel: 0 };
   const claimed: ClaimedTask = {
     id: '11111111-1111-4111-8111-111111111111',
     epoch: 1,
@@ -125,7 +128,9 @@ export async function runScript(
         return refused ?? { fenced: false as const, at: '', next: null };
       },
     },
-    feed: { announce: () => undefined },
+    feed: {
+      announce: (_taskId: string, item: FeedItem) => void ('delta' in item && ran.told.push(item.delta)),
+    },
     announcements: { appended: () => [], ended: () => [], written: () => undefined },
     dispatcher: { begin: () => undefined },
     metrics: { ended: () => undefined, modelReplied: () => undefined, toolCalled: () => undefined },

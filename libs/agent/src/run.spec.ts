@@ -148,7 +148,7 @@ describe('the model', () => {
   const away = new RetryableError('model_unavailable', '503', { retryAfterMs: 1 });
 
   it('is asked again while its failure passes', async () => {
-    const { asked, finish, journal } = await runScript(
+    const { asked, finish, journal, told } = await runScript(
       script({
         model: (step, attempt) => {
           if (attempt < 3) throw away;
@@ -159,6 +159,15 @@ describe('the model', () => {
     expect(asked).toEqual([0, 0, 0, 1, 1, 1]);
     expect(journal).toHaveLength(4);
     expect(finish).toMatchObject({ status: 'completed', stepsUsed: 2 });
+    expect(told).toEqual(
+      [1, 2, 1, 2].map((attempt) => ({
+        kind: 'retry',
+        code: 'model_unavailable',
+        text: '503',
+        attempt,
+        retry_after_ms: 1,
+      })),
+    );
   });
 
   it('is given up after thirty attempts of one step', async () => {

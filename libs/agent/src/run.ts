@@ -4,11 +4,10 @@ import {
   messageOf,
   RetryableError,
   type EntryBody,
-  type LiveDelta,
   type ModelEntry,
   type ToolsEntry,
 } from '#libs/contracts';
-import { backoffMs, failpoint, LOGGER, pause } from '#libs/chassis';
+import { backoffMs, failpoint, LOGGER } from '#libs/chassis';
 import { LLM, type ChatMessage, type Llm, type ToolSpec } from '#libs/llm';
 import type { Logger } from '#libs/telemetry';
 import { ToolClient } from '#libs/tools';
@@ -23,6 +22,7 @@ import { endingAfter, finishEntry, obstacleOf, resultColumns } from './loop/endi
 import { callModel } from './loop/model-call.js';
 import { next, type Ending } from './loop/next.js';
 import { apply, replay, type RunState } from './loop/state.js';
+import { waitForRetry } from './loop/retry-wait.js';
 import { storable } from './loop/storable.js';
 import { makeCalls, type Pinned } from './loop/tool-calls.js';
 import { RunMetrics } from './run-metrics.js';
@@ -126,6 +126,7 @@ export class Runner {
           traceparent: lease.task.traceparent,
         },
         lease,
+        ({ code, message }, attempt, ms) => this.waitAndTell(lease, { code, text: message, attempt }, ms),
       );
       this.metrics.modelReplied(this.agent.definition.id, reply.usage);
       return storable({
@@ -145,9 +146,13 @@ export class Runner {
   }
 
   /** Watchers hear of what takes longer than a blink; the rest they see when it is done. Call the answer at its end. */
-  private announceSlow(taskId: string, kind: LiveDelta['kind'], text: string): () => void {
+  private announceSlow(taskId: string, kind: 'model_started' | 'tool_started', text: string): () => void {
     const timer = setTimeout(() => this.feed.announce(taskId, { delta: { kind, text } }), SLOW_MS);
     return () => clearTimeout(timer);
+  }
+
+  private waitAndTell(lease: Lease, reason: Parameters<typeof waitForRetry>[0], ms: number): Promise<void> {
+    return waitForRetry(reason, ms, lease.signal, (delta) => this.feed.announce(lease.task.id, { delta }));
   }
 
   /** The tools that the registry offers this agent, asked for once per claim. */
@@ -159,7 +164,9 @@ export class Runner {
       } catch (error) {
         run.lease.signal.throwIfAborted();
         if (!(error instanceof RetryableError)) throw error;
-        await pause(backoffMs(attempt - 1), run.lease.signal);
+        // The error's message has the registry's address, which is nobody's business.
+        const reason = { code: error.code, text: 'The tool registry does not answer', attempt };
+        await this.waitAndTell(run.lease, reason, backoffMs(attempt - 1));
       }
     }
     return run.specs;

@@ -50,8 +50,23 @@ export interface JournalEntry {
 }
 
 /** Transient news of a run, not journalled: lost with Redis, without harm. */
-export interface LiveDelta {
+export type LiveDelta = LiveText | LiveRetry;
+
+interface LiveText {
   kind: 'delta' | 'model_started' | 'tool_started';
   /** Model text for `delta`; the model's or tool's name otherwise. */
   text: string;
+}
+
+/** The run waits before it asks the model or the tool registry again; told again while it waits. */
+export interface LiveRetry {
+  kind: 'retry';
+  /** Of the error, e.g. `model_unavailable`. */
+  code: string;
+  /** The cause, for people; never a prompt's or a model's words. */
+  text: string;
+  /** Attempts so far. */
+  attempt: number;
+  /** Milliseconds from now. */
+  retry_after_ms: number;
 }

@@ -53,7 +53,7 @@ async function follow(answers: Array<() => ReadableStream<Uint8Array>>, patience
   return { outcome: await outcome, asked, news };
 }
 
-const seqs = (news: TaskNews[]) => news.map((one) => (one.kind === 'entry' ? one.entry.seq : one.text));
+const seqs = (news: TaskNews[]) => news.map((one) => (one.kind === 'entry' ? one.entry.seq : one.delta.text));
 
 describe('followTask', () => {
   it('answers the result of the finish entry and shows transient events', async () => {

@@ -1,9 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventSourceParserStream } from 'eventsource-parser/stream';
-import { messageOf, TerminalError, type AgentResult, type JournalEntry } from '#libs/contracts';
+import {
+  messageOf,
+  TerminalError,
+  type AgentResult,
+  type JournalEntry,
+  type LiveDelta,
+} from '#libs/contracts';
 
 /** News of a run: a journal entry, or a transient event that is only for the eye. */
-export type TaskNews = { kind: 'entry'; entry: JournalEntry } | { kind: 'live'; event: string; text: string };
+export type TaskNews = { kind: 'entry'; entry: JournalEntry } | { kind: 'live'; delta: LiveDelta };
 
 export type OpenEvents = (lastSeq: number, signal: AbortSignal) => Promise<ReadableStream<Uint8Array>>;
 
@@ -73,7 +79,6 @@ const ENTRIES = new Set(['model', 'tools', 'finish']);
 
 function readNews(event: string | undefined, data: string): TaskNews | null {
   if (!event) return null;
-  const value = JSON.parse(data) as JournalEntry | { text?: string };
-  if (ENTRIES.has(event)) return { kind: 'entry', entry: value as JournalEntry };
-  return { kind: 'live', event, text: (value as { text?: string }).text ?? '' };
+  if (ENTRIES.has(event)) return { kind: 'entry', entry: JSON.parse(data) as JournalEntry };
+  return { kind: 'live', delta: JSON.parse(data) as LiveDelta };
 }

@@ -1,7 +1,16 @@
-import type { AgentResult, EntryBody } from '#libs/contracts';
+import type { AgentResult, EntryBody, LiveDelta } from '#libs/contracts';
 import { closingLine, Progress } from './progress.js';
 
 const entry = (seq: number, body: EntryBody) => ({ kind: 'entry' as const, entry: { seq, at: 'now', body } });
+const live = (delta: LiveDelta) => ({ kind: 'live' as const, delta });
+const retry = (attempt: number, retry_after_ms: number) =>
+  live({
+    kind: 'retry',
+    code: 'model_unavailable',
+    text: 'The model API is unreachable: ECONNREFUSED',
+    attempt,
+    retry_after_ms,
+  });
 const model: EntryBody = {
   kind: 'model',
   content: null,
@@ -40,7 +49,7 @@ function progress(columns: number | null) {
 describe('Progress', () => {
   it('writes a plain line per model call and per tool call', () => {
     const { written, progress: shown } = progress(null);
-    shown.show({ kind: 'live', event: 'model_started', text: 'scripted' });
+    shown.show(live({ kind: 'model_started', text: 'scripted' }));
     shown.show(entry(1, model));
     shown.show(entry(2, tools));
     expect(written.join('')).toBe(
@@ -55,13 +64,43 @@ describe('Progress', () => {
 
   it('shows on a terminal what goes on, within one line and without control characters', () => {
     const { written, progress: shown } = progress(20);
-    shown.show({ kind: 'live', event: 'model_started', text: 'm' });
-    shown.show({ kind: 'live', event: 'delta', text: 'a long text that \u001b[31mdoes not fit' });
+    shown.show(live({ kind: 'model_started', text: 'm' }));
+    shown.show(live({ kind: 'delta', text: 'a long text that \u001b[31mdoes not fit' }));
     const last = written.at(-1)!.replace('\r\u001b[K', '');
     expect(last.length).toBeLessThan(20);
     expect(last).not.toContain('\u001b');
     shown.line('done');
     expect(written.slice(-2)).toEqual(['\r\u001b[K', 'done\n']);
+  });
+});
+
+describe('a model that is away', () => {
+  const line = (seconds: number, attempt: number) =>
+    `  waiting  The model API is unreachable: ECONNREFUSED; trying again in ${seconds} s (attempt ${attempt} failed)`;
+
+  it('is told once per attempt where lines stay', () => {
+    const { written, progress: shown } = progress(null);
+    for (const [attempt, ms] of [
+      [1, 300],
+      [2, 7000],
+      [2, 2000],
+    ] as const)
+      shown.show(retry(attempt, ms));
+    shown.show(entry(1, model));
+    shown.show(retry(1, 500));
+    expect(written.join('').split('\n')).toEqual([
+      line(1, 1),
+      line(7, 2),
+      expect.stringMatching('model 1'),
+      line(1, 1),
+      '',
+    ]);
+  });
+
+  it('is counted down on a terminal', () => {
+    const { written, progress: shown } = progress(200);
+    for (const ms of [7000, 2000]) shown.show(retry(2, ms));
+    expect(written).toEqual([line(7, 2), line(2, 2)].map((text) => `\r\u001b[K${text}`));
   });
 });
 

@@ -1,10 +1,11 @@
-import type { AgentResult, JournalEntry, TokenUsage } from '#libs/contracts';
+import type { AgentResult, JournalEntry, LiveDelta, LiveRetry, TokenUsage } from '#libs/contracts';
 import type { TaskNews } from './follow.js';
 
 /** Writes what a run does, one line per model call and per tool call; on a terminal also what it does right now. */
 export class Progress {
   private modelCalls = 0;
   private current = '';
+  private toldAttempt = 0;
 
   constructor(
     private readonly write: (text: string) => void,
@@ -13,7 +14,7 @@ export class Progress {
   ) {}
 
   show(news: TaskNews): void {
-    if (news.kind === 'live') this.showNow(news);
+    if (news.kind === 'live') this.showNow(news.delta);
     else for (const line of this.linesOf(news.entry)) this.line(line);
   }
 
@@ -23,6 +24,7 @@ export class Progress {
   }
 
   private linesOf({ body }: JournalEntry): string[] {
+    this.toldAttempt = 0;
     if (body.kind === 'model') {
       this.modelCalls += 1;
       const calls = body.tool_calls.map(({ name }) => name).join(', ');
@@ -39,10 +41,12 @@ export class Progress {
     return [];
   }
 
-  private showNow({ event, text }: Extract<TaskNews, { kind: 'live' }>): void {
-    if (this.columns === null) return;
-    if (event === 'delta') this.current += text.replace(/\s+/g, ' ');
-    else this.current = event === 'model_started' ? `  model …  ` : `  tool …   ${text}`;
+  private showNow(delta: LiveDelta): void {
+    if (this.columns === null) return this.tellRetry(delta);
+    if (delta.kind === 'retry') this.current = retryLine(delta);
+    else if (delta.kind === 'delta') this.current += delta.text.replace(/\s+/g, ' ');
+    else if (delta.kind === 'model_started') this.current = '  model …  ';
+    else this.current = `  tool …   ${delta.text}`;
     const visible =
       this.current.length > this.columns - 1 ? `…${this.current.slice(-(this.columns - 2))}` : this.current;
     // Text of a model must not steer the terminal.
@@ -50,10 +54,22 @@ export class Progress {
     this.write(`\r\u001b[K${visible.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')}`);
   }
 
+  /** Where no line can be overwritten: one for each attempt that failed. */
+  private tellRetry(delta: LiveDelta): void {
+    if (delta.kind !== 'retry') return;
+    const line = retryLine(delta);
+    if (delta.attempt !== this.toldAttempt) this.line(line);
+    this.toldAttempt = delta.attempt;
+  }
+
   private clear(): void {
     if (this.current && this.columns !== null) this.write('\r\u001b[K');
     this.current = '';
   }
+}
+
+function retryLine({ text, retry_after_ms, attempt }: LiveRetry): string {
+  return `  waiting  ${text}; trying again in ${Math.ceil(retry_after_ms / 1000)} s (attempt ${attempt} failed)`;
 }
 
 /** The last line: how it ended and what it took. */

@@ -12,6 +12,7 @@ const DELTA_TYPES: Record<LiveDelta['kind'], string> = {
   delta: 'delta',
   model_started: 'llm_call',
   tool_started: 'tool_call',
+  retry: 'retry',
 };
 /** Makes `StepEvent`s of one feed; `after` is the sequence from which it was watched. */
 export function stepEvents(after: number): (item: FeedItem) => agentsV1.StepEvent {

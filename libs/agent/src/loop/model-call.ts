@@ -1,10 +1,13 @@
 import { RetryableError } from '#libs/contracts';
-import { backoffMs, failpoint, pause } from '#libs/chassis';
+import { backoffMs, failpoint } from '#libs/chassis';
 import type { ChatReply, ChatRequest, Llm } from '#libs/llm';
 import type { Lease } from '../lease.js';
 
 /** Attempts of one model call over all its retries: the only place where they are retried. */
 const MAX_ATTEMPTS = 30;
+
+/** Waits `ms` before the next attempt. @throws the signal's reason when the run was stopped */
+export type WaitForRetry = (error: RetryableError, attempt: number, ms: number) => Promise<void>;
 
 /**
  * Asks the model, again with exponential backoff and full jitter (or when the provider says) while the failure is retryable,
@@ -15,6 +18,7 @@ export async function callModel(
   llm: Llm,
   request: Omit<ChatRequest, 'signal'>,
   lease: Lease,
+  wait: WaitForRetry,
 ): Promise<ChatReply> {
   for (let attempt = 1; ; attempt += 1) {
     await lease.assertHeld();
@@ -26,7 +30,7 @@ export async function callModel(
     } catch (error) {
       lease.signal.throwIfAborted();
       if (!(error instanceof RetryableError) || attempt >= MAX_ATTEMPTS) throw error;
-      await pause(Math.min(error.retryAfterMs ?? backoffMs(attempt - 1), lease.remainingMs()), lease.signal);
+      await wait(error, attempt, Math.min(error.retryAfterMs ?? backoffMs(attempt - 1), lease.remainingMs()));
     }
   }
 }

@@ -1,0 +1,23 @@
+import type { LiveRetry } from '#libs/contracts';
+import { waitForRetry } from './retry-wait.js';
+
+const AWAY = { code: 'model_unavailable', text: 'away', attempt: 2 };
+
+describe('waitForRetry', () => {
+  it('tells at once and from time to time what is left', async () => {
+    const told: LiveRetry[] = [];
+    const started = performance.now();
+    await waitForRetry(AWAY, 300, new AbortController().signal, (news) => told.push(news), 20);
+    expect(performance.now() - started).toBeGreaterThan(295);
+    expect(told.length).toBeGreaterThanOrEqual(3);
+    expect(told[0]).toEqual({ kind: 'retry', ...AWAY, retry_after_ms: 300 });
+    const left = told.map((news) => news.retry_after_ms);
+    expect(left).toEqual(left.toSorted((a, b) => b - a));
+  });
+
+  it('ends with the reason of its signal', async () => {
+    const stop = new AbortController();
+    const waiting = waitForRetry(AWAY, 60_000, stop.signal, () => stop.abort(new Error('enough')));
+    await expect(waiting).rejects.toThrow('enough');
+  });
+});
