@@ -15,7 +15,7 @@ export interface ScenarioStep {
 }
 
 export interface Scenario {
-  /** Also the text by which it is recognised, in square brackets: `[name]`. */
+  /** Also the text by which it is recognised, `[scenario:name]`. */
   name: string;
   steps: ScenarioStep[];
   on_end?: 'repeat_last' | 'rules';

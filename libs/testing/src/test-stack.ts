@@ -156,11 +156,10 @@ export class TestStack {
     return service;
   }
 
-  /** Teaches the model a script; a prompt that holds the returned text (`[name]`) follows it. */
-  async scenario({ name, ...rest }: Scenario): Promise<string> {
-    const match = `[${name}]`;
-    await this.http.json(`${this.llm.url}/scenarios`, { method: 'POST', body: { name, match, ...rest } });
-    return match;
+  /** Teaches the model a script; a prompt that holds the returned text (`[scenario:name]`) follows it. */
+  async scenario(scenario: Scenario): Promise<string> {
+    await this.http.json(`${this.llm.url}/scenarios`, { method: 'POST', body: scenario });
+    return `[scenario:${scenario.name}]`;
   }
 
   async scenarioCounts(name: string): Promise<ScenarioCounts> {

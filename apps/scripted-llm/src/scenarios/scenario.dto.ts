@@ -86,8 +86,8 @@ export class StepDto {
 
 export class ScenarioDto {
   @Matches(/^[\w.-]{1,128}$/) name: string;
-  /** Text that the last user message contains. */
-  @IsString() @Length(1, 10_000) match: string;
+  /** Text that the last user message contains. Default `[scenario:<name>]`. */
+  @IsOptional() @IsString() @Length(1, 10_000) match?: string;
   @IsArray()
   @ArrayMinSize(1)
   @ArrayMaxSize(MAX_STEPS)

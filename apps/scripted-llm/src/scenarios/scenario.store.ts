@@ -9,6 +9,9 @@ const MAX_SCENARIOS = 1000;
 const MAX_CONVERSATIONS = 100_000;
 /** Of a longer question this much is kept to be shown; a hash of the whole identifies it. */
 const KEPT_CHARS = 200;
+/** A prompt that names its scenario: it never falls to another one, or to the rules. */
+const MARK = /\[scenario:([\w.-]{1,128})\]/g;
+const markOf = (name: string): string => `[scenario:${name}]`;
 
 export interface ScenarioCounts {
   name: string;
@@ -84,7 +87,10 @@ export class ScenarioStore {
     return found;
   }
 
-  /** Counts the request in; null when no scenario matches. Of several the newest does. */
+  /**
+   * Counts the request in; null when no scenario matches. Of several the newest does.
+   * @throws TerminalError `unknown_scenario` (404) for `[scenario:name]` without a scenario of that name
+   */
   enter({ question, step: place }: ChatRequest): Visit | null {
     const scenario = this.match(question);
     if (!scenario) return null;
@@ -109,9 +115,18 @@ export class ScenarioStore {
   }
 
   private match(question: string): Scenario | undefined {
+    for (const [, name] of question.matchAll(MARK))
+      if (!this.scenarios.has(name!))
+        throw new TerminalError(
+          'unknown_scenario',
+          `There is no scenario ${name}: scenarios live in memory, so define it again after a restart`,
+          { status: 404 },
+        );
     let newest: Scenario | undefined;
-    for (const scenario of this.scenarios.values())
-      if (question.includes(scenario.definition.match)) newest = scenario;
+    for (const scenario of this.scenarios.values()) {
+      const { name, match = markOf(name) } = scenario.definition;
+      if (question.includes(match)) newest = scenario;
+    }
     return newest;
   }
 

@@ -198,6 +198,19 @@ describe('scenarios', () => {
     expect(await counts()).toMatchObject({ requests: 1 });
   });
 
+  it('is known by its name in the prompt, and an unknown one is an error instead of an answer by the rules', async () => {
+    await define([{ content: 'named' }], { match: undefined });
+    expect(await say(0, 'go [scenario:sut]')).toBe('named');
+    await fetch(`${running.url}/scenarios`, { method: 'DELETE' });
+    for (const prompt of ['go [scenario:sut]', 'go [scenario:sut] and [m]'])
+      await expect(say(0, prompt)).rejects.toMatchObject({
+        status: 404,
+        code: 'unknown_scenario',
+        message: expect.stringContaining('define it again after a restart'),
+      });
+    expect(await say(0, 'what is x[scenario] or [0]')).toContain('no tools');
+  });
+
   it('names what is wrong with a scenario, and what does not exist', async () => {
     const response = await post({ name: 'a b', match: '', steps: [{ error: { status: 200 }, surprise: 1 }] });
     const problem = (await response.json()) as { code: string; errors: Array<{ field: string }> };
