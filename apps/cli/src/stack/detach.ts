@@ -12,6 +12,7 @@ import {
   startServers,
   stopProcess,
   withLock,
+  type OwnedProcess,
   type ServerName,
 } from '#libs/devstack';
 import { serverLabels, starting } from './labels.js';
@@ -53,12 +54,7 @@ function deadServers(stack: Stack, { ownServers }: HostRecord): ServerName[] {
   return SERVERS.filter((name) => ownServers[name] && !running[name]);
 }
 
-async function startHost(
-  stack: Stack,
-  withKafka: boolean,
-  notice: (line: string) => void,
-): Promise<HostRecord> {
-  const logFile = stack.home.path('host.log');
+function spawnHost(stack: Stack, withKafka: boolean, logFile: string): OwnedProcess {
   const log = openSync(logFile, 'w', 0o600);
   const program = join(projectRoot(), 'dist/apps/cli/src/main.js');
   const child = spawn(process.execPath, [program, 'host', ...(withKafka ? ['--kafka'] : [])], {
@@ -70,6 +66,18 @@ async function startHost(
   closeSync(log);
   child.unref();
   const host = own(child.pid!);
+  stack.recordStarting(host);
+  return host;
+}
+
+/** One whose starter was killed meanwhile is waited for like an own one. */
+async function startHost(
+  stack: Stack,
+  withKafka: boolean,
+  notice: (line: string) => void,
+): Promise<HostRecord> {
+  const logFile = stack.home.path('host.log');
+  const host = stack.startingHost() ?? spawnHost(stack, withKafka, logFile);
   const deadline = Date.now() + START_MS;
   let told = 0;
   const tell = () => {

@@ -9,7 +9,7 @@ const DRAIN_MS = 60_000;
 export async function down(): Promise<void> {
   const stack = new Stack();
   await withLock(stack.home.path('up.lock'), async () => {
-    const host = stack.host();
+    const host = stack.host() ?? stack.startingHost();
     const servers = runningInfrastructure(stack.home);
     const running = SERVERS.filter((name) => servers[name]).toReversed();
     const stopped = [...(host ? ['services'] : []), ...serverLabels(running).toReversed()];

@@ -32,6 +32,7 @@ export type SettingsDigest = Record<
 >;
 
 const HOST_RECORD = 'host';
+const STARTING_RECORD = 'host-starting';
 
 /** One stack on this machine, as the environment describes it. */
 export class Stack {
@@ -59,6 +60,17 @@ export class Stack {
 
   recordHost(record: HostRecord): void {
     this.home.write(HOST_RECORD, record);
+    this.home.forget(STARTING_RECORD);
+  }
+
+  /** A background host on its way up, whoever started it; null when there is none. */
+  startingHost(): OwnedProcess | null {
+    const record = this.home.read<OwnedProcess>(STARTING_RECORD);
+    return isRunning(record) && !this.host() ? record : null;
+  }
+
+  recordStarting(host: OwnedProcess): void {
+    this.home.write(STARTING_RECORD, host);
   }
 
   forgetHost(): void {
