@@ -2,16 +2,8 @@ export { API_KEY } from './api-keys.js';
 export { apiKeyOf } from './authentication.js';
 export { AUTH_CONFIG, clientSecret, DEFAULT_ISSUER, type AuthConfig } from './auth.config.js';
 export { AuthModule } from './auth.module.js';
-export {
-  CLOCK_SKEW_SECONDS,
-  MAX_ACTORS,
-  principalOf,
-  unauthenticated,
-  type Actor,
-  type Claims,
-  type Validity,
-} from './claims.js';
-export { PublishedKeys, type IssuerKeys } from './issuer-keys.js';
+export { MAX_ACTORS, unauthenticated, type Actor, type Claims, type Validity } from './claims.js';
+export type { IssuerKeys } from './issuer-keys.js';
 export {
   hasScope,
   isAllowed,
@@ -22,14 +14,7 @@ export {
   type Scope,
   type Subject,
 } from './principal.js';
-export {
-  ACCESS_TOKEN_TYPE,
-  API_KEY_TYPE,
-  TOKEN_EXCHANGE,
-  TokenEndpoint,
-  type Credentials,
-  type IssuedToken,
-} from './token-endpoint.js';
+export { ACCESS_TOKEN_TYPE, API_KEY_TYPE, TOKEN_EXCHANGE, TokenEndpoint } from './token-endpoint.js';
 export { TokenVerifier } from './token-verifier.js';
 export { AllowCallers, Caller, callerOf, Public, Scopes } from './token.guard.js';
 export { Tokens } from './tokens.js';

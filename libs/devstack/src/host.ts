@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { AgentDefinition } from '#libs/agent';
 import { projectRoot, startService, type Env, type RunningService, type ServiceFactory } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
 import { SERVICES, type ServiceName } from './environment.js';
@@ -51,5 +52,5 @@ async function loadFactory(module: string): Promise<ServiceFactory> {
   if (typeof exported !== 'object' || exported === null)
     throw new TerminalError('not-a-service', `${file} has no default export`);
   const { agentService } = await import('#libs/agent');
-  return agentService(exported as Parameters<typeof agentService>[0]);
+  return agentService(exported as AgentDefinition);
 }

@@ -26,19 +26,3 @@ export class HashEmbedder implements Embedder {
     return Promise.resolve(texts.map((text) => featureHash(text, this.dimensions)));
   }
 }
-
-/** Cosine similarity, −1 to 1; 0 when a vector is zero. @throws RangeError when the dimensions differ. */
-export function cosine(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) throw new RangeError(`Vectors of ${a.length} and ${b.length} dimensions`);
-  let dot = 0;
-  let squareA = 0;
-  let squareB = 0;
-  for (let at = 0; at < a.length; at += 1) {
-    const x = a[at]!;
-    const y = b[at]!;
-    dot += x * y;
-    squareA += x * x;
-    squareB += y * y;
-  }
-  return squareA === 0 || squareB === 0 ? 0 : dot / Math.sqrt(squareA * squareB);
-}

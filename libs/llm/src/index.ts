@@ -1,7 +1,6 @@
-export * from './embedding.js';
-export * from './feature-hash.js';
-export * from './llm.js';
-export * from './llm.config.js';
-export * from './llm.module.js';
-export * from './openai.js';
-export * from './openai-embedding.js';
+export { EMBEDDER, type Embedder } from './embedding.js';
+export { contentWords, featureHash, fnv1a } from './feature-hash.js';
+export { LLM, type ChatMessage, type ChatReply, type ChatRequest, type Llm, type ToolSpec } from './llm.js';
+export { EMBEDDING_CONFIG, LLM_CONFIG } from './llm.config.js';
+export { embedderModule, llmModule } from './llm.module.js';
+export { OpenAiLlm } from './openai.js';

@@ -1,14 +1,13 @@
-export { FINGERPRINT_HEADER, MAX_MESSAGE_BYTES, MessageCodec, type Decoded } from './avro/codec.js';
+export { MessageCodec } from './avro/codec.js';
 export { incompatibilities } from './avro/compatibility.js';
-export { messageSchemas, SCHEMA_FOLDER, type MessageSchema } from './avro/schemas.js';
+export { SCHEMA_FOLDER } from './avro/schemas.js';
 export { Channels } from './channels.js';
-export { HANDOFF_CONFIG, type HandoffConfig } from './handoff/config.js';
-export { connectHandoff, consumerGroup } from './handoff/consumers.js';
+export { HANDOFF_CONFIG } from './handoff/config.js';
+export { connectHandoff } from './handoff/consumers.js';
 export { deadLetterOf } from './handoff/dead-letter.js';
 export * from './handoff/handoff.js';
 export { HandoffModule } from './handoff/handoff.module.js';
 export { InboxRepository } from './handoff/inbox.repository.js';
-export type { HandoffOptions } from './handoff/options.js';
 export { OutboxRepository } from './handoff/outbox.repository.js';
 export { MessageRelay } from './handoff/relay.js';
 export { handoffTables } from './handoff/tables.js';

@@ -1,5 +1,5 @@
 export { TOOL_RULES } from './rules.js';
-export { serveTools, type ServeToolsOptions } from './serve-tools.js';
-export { defineTool, definitionOf, type Tool, type ToolContext, type ToolSpec } from './tool.js';
-export { ToolClient, type ToolCall, type ToolSummary } from './tool-client.js';
+export { serveTools } from './serve-tools.js';
+export { defineTool, type Tool, type ToolContext } from './tool.js';
+export { ToolClient, type ToolCall } from './tool-client.js';
 export { ToolFailure } from './tool-failure.js';
