@@ -268,6 +268,12 @@ export function handOffSuite(
         ],
         ['cut off in a field', 'avro-invalid', false, () => ({ value: Buffer.from([0, 0, 0, 0, 0, 200]) })],
         ['for another agent', 'wrong-target', true, () => ({ body: { target_agent: 'agent-search' } })],
+        [
+          'with a NUL in its key and target',
+          'wrong-target',
+          true,
+          () => ({ body: { target_agent: 'agent-\0', session_id: 'a\0b' } }),
+        ],
         ['with a blank prompt', 'validation', true, () => ({ body: { prompt: '  ' } })],
         ['with too many steps', 'validation', true, () => ({ body: { max_steps: 26 } })],
         ['with a small budget', 'validation', true, () => ({ body: { token_budget: 511 } })],
