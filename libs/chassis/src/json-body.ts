@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express';
 import { TerminalError, validationError, type FieldError } from '#libs/contracts';
 import { ClientLeft } from './client-left.js';
@@ -55,7 +56,8 @@ export function jsonBody(limits: BodyLimits): RequestHandler {
         }),
       );
     }, limits.timeoutMs);
-    res.once('close', () => finish(new ClientLeft()));
+    // Made only when it is needed: an error takes a stack, and every connection closes.
+    res.once('close', () => void (done || finish(new ClientLeft())));
     raw(req, res, (error?: unknown) => {
       if (error) return finish(bodyError(error));
       try {
@@ -93,11 +95,8 @@ function parseForm(bytes: Buffer): URLSearchParams {
 }
 
 function decoded(bytes: Buffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw malformed('The body is not valid UTF-8');
-  }
+  if (!isUtf8(bytes)) throw malformed('The body is not valid UTF-8');
+  return bytes.toString();
 }
 
 /** @throws TerminalError as `jsonBody` describes. */
@@ -115,23 +114,38 @@ export function parseObject(bytes: Buffer): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
+interface Place {
+  value: object;
+  key: string;
+  parent: Place | null;
+  depth: number;
+}
+
 /** Iterative: the depth is what is being checked. */
 function inspect(root: object): void {
   const errors: FieldError[] = [];
-  const open: Array<{ value: object; path: string; depth: number }> = [{ value: root, path: '', depth: 1 }];
-  for (let item = open.pop(); item; item = open.pop()) {
-    if (item.depth > MAX_DEPTH) {
+  const open: Place[] = [{ value: root, key: '', parent: null, depth: 1 }];
+  for (let place = open.pop(); place; place = open.pop()) {
+    if (place.depth > MAX_DEPTH) {
       const message = `nested deeper than ${MAX_DEPTH} levels`;
-      throw malformed(`The body is ${message}`, [{ field: item.path.split('.')[0]!, message }]);
+      throw malformed(`The body is ${message}`, [{ field: pathOf(place).split('.')[0]!, message }]);
     }
-    for (const [key, value] of Object.entries(item.value)) {
-      const path = item.path ? `${item.path}.${key}` : key;
-      if (!Array.isArray(item.value) && FORBIDDEN_KEYS.has(key))
-        errors.push({ field: path, message: 'remove this key: its name is reserved' });
+    const isList = Array.isArray(place.value);
+    for (const [key, value] of Object.entries(place.value)) {
+      if (!isList && FORBIDDEN_KEYS.has(key))
+        errors.push({ field: pathOf(place, key), message: 'remove this key: its name is reserved' });
       if (key.includes('\0') || (typeof value === 'string' && value.includes('\0')))
         throw malformed('The body has a NUL character');
-      if (typeof value === 'object' && value !== null) open.push({ value, path, depth: item.depth + 1 });
+      if (typeof value === 'object' && value !== null)
+        open.push({ value, key, parent: place, depth: place.depth + 1 });
     }
   }
   if (errors.length > 0) throw validationError(errors.slice(0, 20));
+}
+
+/** The path of what stands at `place`, or of a key below it; made only for an answer that names it. */
+function pathOf(place: Place, ...below: string[]): string {
+  const keys = below;
+  for (let at: Place | null = place; at?.parent; at = at.parent) keys.unshift(at.key);
+  return keys.join('.');
 }
