@@ -14,6 +14,8 @@ import { DispatchRepository } from './store/dispatch.repository.js';
 import { TaskRepository } from './store/task.repository.js';
 
 const BATCH = 500;
+/** Unfinished tasks at which one sweep looks for lost jobs. */
+const LOOK = 2000;
 /** Longer than telling the queue can take. */
 const RELAY_HOLD_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
@@ -86,17 +88,17 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   private async redispatchLost(): Promise<void> {
     const { id } = this.agent.definition;
     for (;;) {
-      const waiting = await this.dispatches.waiting(
+      const { dispatches, next } = await this.dispatches.waiting(
         id,
         this.agent.config.LOST_AFTER_MS,
         this.lookedUpTo,
-        BATCH,
+        LOOK,
       );
-      const lost = waiting.length > 0 ? await this.dispatcher.queue.missing(waiting) : [];
+      const lost = dispatches.length > 0 ? await this.dispatcher.queue.missing(dispatches) : [];
       if (lost.length > 0) this.tell(await this.dispatches.redispatchLost(lost), 'job lost');
-      this.lookedUpTo = waiting.length === BATCH ? waiting.at(-1)!.acceptedNo : '0';
+      this.lookedUpTo = next ?? '0';
       // Where one batch has lost jobs the next ones have, too: Redis was emptied.
-      if (this.stopped || lost.length === 0 || waiting.length < BATCH) return;
+      if (this.stopped || lost.length === 0 || next === null) return;
     }
   }
 

@@ -140,7 +140,8 @@ describe('tasks whose worker died', () => {
 });
 
 describe('waiting tasks', () => {
-  const waiting = (after = '0', limit = 100) => here.dispatches.waiting(agentId, 1000, after, limit);
+  const look = (after = '0', limit = 100) => here.dispatches.waiting(agentId, 1000, after, limit);
+  const waiting = async () => (await look()).dispatches;
 
   it('are those that wait for long: new, claimed and ended ones are not', async () => {
     const [old, held, done] = [await accept(), await accept(), await accept()] as const;
@@ -167,13 +168,24 @@ describe('waiting tasks', () => {
     expect(await waiting()).toMatchObject([{ taskId: id, dispatchNo: 2 }]);
   });
 
-  it('come in pages, in the order of their acceptance', async () => {
+  it('are looked for page by page, in the order of their acceptance', async () => {
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push(await accept());
     await age(2000);
-    const first = await waiting('0', 3);
-    const second = await waiting(first.at(-1)!.acceptedNo, 3);
-    expect([...first, ...second].map(({ taskId }) => taskId)).toEqual(ids);
+    const first = await look('0', 3);
+    const second = await look(first.next!, 3);
+    expect([...first.dispatches, ...second.dispatches].map(({ taskId }) => taskId)).toEqual(ids);
+    expect(second.next).toBeNull();
+  });
+
+  it('are found behind a page of others', async () => {
+    await accept({ sessionId: 's' });
+    for (let i = 0; i < 3; i += 1) await accept({ sessionId: 's' });
+    const free = await accept();
+    await age(2000);
+    const { next } = await look('0', 2);
+    expect(await look(next!, 2)).toMatchObject({ dispatches: [], next: expect.any(String) as string });
+    expect((await look(next!, 3)).dispatches.map(({ taskId }) => taskId)).toEqual([free]);
   });
 });
 

@@ -51,28 +51,33 @@ export class DispatchRepository {
   }
 
   /**
-   * Tasks that wait for a worker for longer than `olderThanMs`: they should have a job in Redis. Those behind an earlier task
-   * of their session have none (`offset 0`: see `CLAIM`). Ordered by `accepted_no`, from `after` on.
+   * Of the next `limit` unfinished tasks after `after`, by `accepted_no`, those that wait for a worker for longer than `olderThanMs`:
+   * they should have a job in Redis. Those behind an earlier task of their session have none (`offset 0`: see `CLAIM`). `next` is where to
+   * go on, null at the end: a look costs the same however many wait.
    */
   async waiting(
     agentId: string,
     olderThanMs: number,
     after: string,
     limit: number,
-  ): Promise<Array<Dispatch & { acceptedNo: string }>> {
-    const rows = await this.database.query<Row & { accepted_no: string }>(
-      `select t.id as task_id, t.dispatch_no, t.accepted_no from agents.tasks t
-       where t.agent_id = $1 and t.finished_at is null and t.lease_until is null
-         and t.dispatched_at < now() - $2 * interval '1 ms' and t.accepted_no > $3
-         and not exists (
-           select 1 from agents.tasks e
-           where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-             and e.finished_at is null and e.accepted_no < t.accepted_no
-           offset 0)
-       order by t.accepted_no limit $4`,
+  ): Promise<{ dispatches: Dispatch[]; next: string | null }> {
+    const [row] = await this.database.query<{ dispatches: Dispatch[]; next: string | null }>(
+      `with page as materialized (
+         select t.id, t.dispatch_no, t.accepted_no, t.tenant, t.agent_id, t.session_id, t.lease_until, t.dispatched_at
+         from agents.tasks t where t.agent_id = $1 and t.finished_at is null and t.accepted_no > $3
+         order by t.accepted_no limit $4)
+       select (select max(accepted_no) from page having count(*) = $4) as next,
+         (select coalesce(json_agg(json_build_object('taskId', t.id, 'dispatchNo', t.dispatch_no) order by t.accepted_no), '[]')
+          from page t
+          where t.lease_until is null and t.dispatched_at < now() - $2 * interval '1 ms'
+            and not exists (
+              select 1 from agents.tasks e
+              where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
+                and e.finished_at is null and e.accepted_no < t.accepted_no
+              offset 0)) as dispatches`,
       [agentId, olderThanMs, after, limit],
     );
-    return rows.map((row) => ({ ...toDispatch(row), acceptedNo: row.accepted_no }));
+    return row!;
   }
 
   /** Dispatches those of `lost` anew that nobody has dispatched or claimed since. */

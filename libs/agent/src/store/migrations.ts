@@ -1,6 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { handoffTables } from '#libs/messaging';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
+import { UnfinishedTasks1764200000000 } from './unfinished-tasks.migration.js';
 
 export class DurableCore1763900000000 implements MigrationInterface {
   name = 'DurableCore1763900000000';
@@ -95,4 +96,9 @@ export class HandOffs1764100000000 implements MigrationInterface {
   }
 }
 
-export const MIGRATIONS = [DurableCore1763900000000, SubjectTokens1764000000000, HandOffs1764100000000];
+export const MIGRATIONS = [
+  DurableCore1763900000000,
+  SubjectTokens1764000000000,
+  HandOffs1764100000000,
+  UnfinishedTasks1764200000000,
+];
