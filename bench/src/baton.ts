@@ -3,7 +3,7 @@ import type { Subject } from '#libs/auth';
 import { startService } from '#libs/chassis';
 import type { AgentTask } from '#libs/contracts';
 import { Database } from '#libs/database';
-import benchAgent from './bench.agent.js';
+import { benchAgent } from './bench.agent.js';
 import { ANSWER, type Contestant } from './contestant.js';
 import type { BenchStack } from './stack.js';
 
@@ -18,7 +18,7 @@ export interface Baton extends Contestant {
 
 /** Baton as it is: door, journal, lease, queue and registry hop. Tasks go in at the point where every door's requests meet. */
 export async function startBaton(stack: BenchStack): Promise<Baton> {
-  const service = await startService(agentService(benchAgent), {
+  const service = await startService(agentService(benchAgent('agent-bench')), {
     ...stack.agentEnv,
     PORT: '0',
     GRPC_PORT: '0',

@@ -18,7 +18,7 @@ export interface BenchStack {
   llm: SpawnedService;
   registry: SpawnedService;
   tool: SpawnedService;
-  /** Tokens of a client: `bench` may call the agent, `tool-registry` the tool. */
+  /** Tokens of a client: `bench` may call the agents, `tool-registry` the tool. */
   tokens(client: string): Tokens;
   /** For whom the tasks run that enter the agent behind its doors. */
   subject(): Promise<Subject>;
@@ -31,6 +31,9 @@ export interface BenchStack {
   scenarioStats(name: string): Promise<{ max_in_flight: number; requests: number }>;
   stop(): Promise<void>;
 }
+
+/** The agents of `spawnAgent`: the worker of the bench's own process never takes a task of theirs. */
+export const SPAWNED_AGENT = 'agent-spawned';
 
 const ISSUER = 'http://identity.bench';
 const WORK = ['tasks:read', 'tasks:write'];
@@ -51,11 +54,17 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     return service;
   };
   const clients = {
-    bench: { audiences: ['agent-bench'], scopes: WORK },
-    tests: { audiences: ['agent-bench'], scopes: WORK },
+    bench: { audiences: ['agent-bench', SPAWNED_AGENT], scopes: WORK },
+    tests: { audiences: [SPAWNED_AGENT], scopes: WORK },
   };
   const identity = await spawn('identity', {
-    ...identityEnvironment(secret, { ...clients, 'agent-bench': {}, 'tool-registry': {}, 'tools-bench': {} }),
+    ...identityEnvironment(secret, {
+      ...clients,
+      'agent-bench': {},
+      [SPAWNED_AGENT]: {},
+      'tool-registry': {},
+      'tools-bench': {},
+    }),
     BATON_TOKEN_ISSUER: ISSUER,
   });
   const authOf = (client: string): Env => ({
@@ -71,7 +80,7 @@ export async function startBenchStack(progress: (line: string) => void): Promise
   const llm = await spawn('scripted-llm', {});
   const registry = await spawn('tool-registry', {
     ...authOf('tool-registry'),
-    TOOL_ACL: JSON.stringify({ 'agent-bench': ['lookup'] }),
+    TOOL_ACL: JSON.stringify({ 'agent-bench': ['lookup'], [SPAWNED_AGENT]: ['lookup'] }),
   });
   const tool = await spawn('bench/src/tool.main.js', {
     ...authOf('tools-bench'),
@@ -103,7 +112,7 @@ export async function startBenchStack(progress: (line: string) => void): Promise
     },
     agentEnv,
     callerEnv: { ...common, ...authOf('tests') },
-    spawnAgent: (env) => spawn('bench/src/agent.main.js', { ...agentEnv, ...env }),
+    spawnAgent: (env) => spawn('bench/src/agent.main.js', { ...agentEnv, ...authOf(SPAWNED_AGENT), ...env }),
     scenario: async (scenario) =>
       void (await http.json(`${llm.url}/scenarios`, { method: 'POST', body: scenario })),
     scenarioStats: async (name) =>

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { Kafka, logLevel, type Consumer } from 'kafkajs';
+import { Kafka, logLevel, type Consumer, type EachMessagePayload, type Message } from 'kafkajs';
 import type { Subject } from '#libs/auth';
+import { tasksTopic } from '#libs/contracts';
 import { kafkaSkip, startThrowawayKafka } from '#libs/devstack';
 import { TestCaller } from '#libs/testing';
 import { median, quantile } from '../measure.js';
 import type { Context, Part, Row } from '../part.js';
 import { scenario } from '../scenarios.js';
+import { SPAWNED_AGENT } from '../stack.js';
 
-const ROUNDS = 3;
+const ROUNDS = 4;
 const TASKS = 3000;
 const PLAIN_MESSAGES = 6000;
 const BATCH = 200;
@@ -25,18 +27,20 @@ const now = () => performance.timeOrigin + performance.now();
 /** From a caller's outbox to the accepted task, beside kafkajs with nothing around it, in the same run and on the same broker. */
 export const handoff: Part = {
   name: 'handoff',
-  title: `Hand-off over Kafka (outbox → accepted task), the floor is plain kafkajs (batches of ${BATCH}, acks all, idempotent)`,
+  title: `Hand-off over Kafka (outbox → accepted task); the floor is plain kafkajs with copies of the same messages (batches of ${BATCH}, acks all, idempotent)`,
   run: async (context) => {
     const reason = kafkaSkip();
     if (reason) return [{ what: `SKIPPED: ${reason}`, baton: '' }];
     context.progress('starting Kafka and an agent behind it');
     const kafka = await startThrowawayKafka();
     const env = { KAFKA_BROKERS: kafka.brokers };
-    // The tasks are held by their sessions' first one: only the hand-off is measured.
+    // The agent's only worker is kept by the first task: what is measured is the hand-off, not what comes after it.
     await context.stack.scenario(scenario('handoff', 1, 600_000));
-    const agent = await context.stack.spawnAgent({ ...env, MAX_BACKLOG: '1000000' });
+    const idle = { MAX_BACKLOG: '1000000', LOCAL_RUNS: '0', WORKER_CONCURRENCY: '1' };
+    const agent = await context.stack.spawnAgent({ ...env, ...idle });
     const caller = await TestCaller.start({ ...context.stack.callerEnv, ...env }, { reads: false });
-    const plain = await PlainKafka.connect(kafka.brokers);
+    await batonRate(context, caller, BATCH, 'first');
+    const plain = await PlainKafka.connect(kafka.brokers, tasksTopic(SPAWNED_AGENT));
     try {
       return [...(await throughput(context, caller, plain)), ...(await latency(context, caller, plain))];
     } finally {
@@ -50,8 +54,9 @@ export const handoff: Part = {
 
 async function throughput(context: Context, caller: TestCaller, plain: PlainKafka): Promise<Row[]> {
   const rates: Array<{ baton: number; floor: number }> = [];
-  await plain.rate(BATCH);
-  await batonRate(context, caller, BATCH, 'warm');
+  context.progress('warming up');
+  await plain.rate(PLAIN_MESSAGES);
+  await batonRate(context, caller, TASKS, 'warm');
   for (let round = 0; round < ROUNDS; round += 1) {
     context.progress(`throughput, round ${round + 1} of ${ROUNDS}`);
     const floor = await plain.rate(PLAIN_MESSAGES);
@@ -82,7 +87,7 @@ async function batonRate(
   for (let i = 0; i < count; i += BATCH)
     await caller.handOffAll(
       Array.from({ length: Math.min(BATCH, count - i) }, (_, k) => ({
-        agent: 'agent-bench',
+        agent: SPAWNED_AGENT,
         prompt: `[handoff] ${run} ${'x'.repeat(VALUE_BYTES - 150)}`,
         sessionId: `${run}-${(i + k) % SESSIONS}`,
         reply: 'none' as const,
@@ -126,7 +131,7 @@ async function latency(context: Context, caller: TestCaller, plain: PlainKafka):
 async function batonOne({ baton }: Context, caller: TestCaller): Promise<number> {
   const started = now();
   const taskId = await caller.handOff(
-    { agent: 'agent-bench', prompt: '[handoff] one', reply: 'none' },
+    { agent: SPAWNED_AGENT, prompt: '[handoff] one', reply: 'none' },
     NOBODY,
   );
   const deadline = started + WAIT_MS;
@@ -141,7 +146,9 @@ async function batonOne({ baton }: Context, caller: TestCaller): Promise<number>
   }
 }
 
-/** One producer and one consumer that does nothing but count. */
+type Sample = Pick<Message, 'value' | 'headers'>;
+
+/** One producer and one consumer that does nothing but count, with copies of a message that Baton sent. */
 class PlainKafka {
   private received = 0;
   private wanted = Number.POSITIVE_INFINITY;
@@ -150,9 +157,11 @@ class PlainKafka {
   private constructor(
     private readonly producer: ReturnType<Kafka['producer']>,
     private readonly consumer: Consumer,
+    private readonly sample: Sample,
   ) {}
 
-  static async connect(brokers: string): Promise<PlainKafka> {
+  /** @param model the topic whose first message is copied */
+  static async connect(brokers: string, model: string): Promise<PlainKafka> {
     const kafka = new Kafka({ clientId: 'plain', brokers: brokers.split(','), logLevel: logLevel.NOTHING });
     const admin = kafka.admin();
     await admin.connect();
@@ -161,6 +170,7 @@ class PlainKafka {
     const plain = new PlainKafka(
       kafka.producer({ idempotent: true, allowAutoTopicCreation: false }),
       kafka.consumer({ groupId: 'plain' }),
+      await firstMessage(kafka, model),
     );
     await plain.producer.connect();
     await plain.consumer.connect();
@@ -191,8 +201,7 @@ class PlainKafka {
   }
 
   private async send(count: number): Promise<void> {
-    const value = Buffer.alloc(VALUE_BYTES, 'x');
-    const messages = Array.from({ length: count }, (_, i) => ({ key: `s${i % SESSIONS}`, value }));
+    const messages = Array.from({ length: count }, (_, i) => ({ key: `s${i % SESSIONS}`, ...this.sample }));
     await this.producer.send({ topic: 'plain', acks: -1, messages });
   }
 
@@ -204,5 +213,20 @@ class PlainKafka {
   private count(): void {
     this.received += 1;
     if (this.received >= this.wanted) this.reached();
+  }
+}
+
+async function firstMessage(kafka: Kafka, topic: string): Promise<Sample> {
+  const consumer = kafka.consumer({ groupId: 'sample' });
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+    return await new Promise<Sample>((resolve, reject) => {
+      const eachMessage = async ({ message: { value, headers } }: EachMessagePayload) =>
+        resolve({ value, headers });
+      consumer.run({ eachMessage }).catch(reject);
+    });
+  } finally {
+    await consumer.disconnect();
   }
 }

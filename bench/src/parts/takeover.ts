@@ -4,6 +4,7 @@ import type { Env } from '#libs/chassis';
 import { HttpClient } from '#libs/chassis';
 import type { Context, Part, Row } from '../part.js';
 import { scenario } from '../scenarios.js';
+import { SPAWNED_AGENT } from '../stack.js';
 
 const CASES: Array<{ what: string; env: Env; limitMs: number }> = [
   { what: 'default leases', env: {}, limitMs: 25_000 },
@@ -33,13 +34,12 @@ export const takeover: Part = {
 
 async function measure({ stack, baton }: Context, env: Env): Promise<number> {
   const workerEnv = { ...env, ALLOWED_CALLERS: 'bench' };
-  // The bench's own worker must not take the task: it belongs to another queue of the same Redis.
   const victim = await stack.spawnAgent(workerEnv);
   const heirs = [];
   try {
     const { body } = await new HttpClient().json<{ task_id: string }>(`${victim.url}/tasks`, {
       method: 'POST',
-      headers: { authorization: await stack.tokens('bench').authorization('agent-bench') },
+      headers: { authorization: await stack.tokens('bench').authorization(SPAWNED_AGENT) },
       body: { prompt: `[takeover] ${randomUUID()}`, max_steps: 25 },
     });
     await entriesBeyond(baton, body.task_id, 1);

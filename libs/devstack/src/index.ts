@@ -25,6 +25,7 @@ export { kafkaBinaries, kafkaSkip } from './kafka-binaries.js';
 export { pingKafka } from './kafka-cluster.js';
 export { startKafka } from './kafka.js';
 export { withLock } from './lock.js';
+export { NODE_FLAGS } from './node-flags.js';
 export { freePort, holderOf, requireFreePort } from './ports.js';
 export { startPostgres } from './postgres.js';
 export { isRunning, own, stopProcess, type OwnedProcess } from './processes.js';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot, type Env } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
+import { NODE_FLAGS } from './node-flags.js';
 import { freePort } from './ports.js';
 import { endWithParent } from './reaper.js';
 
@@ -47,7 +48,7 @@ export async function spawnService({
   const port = env['PORT'] ?? String(await freePort());
   const grpcPort = env['GRPC_PORT'] ?? String(await freePort());
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(process.execPath, [programOf(path)], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, programOf(path)], {
     env: {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],

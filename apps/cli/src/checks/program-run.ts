@@ -5,11 +5,15 @@ import { join } from 'node:path';
 import { projectRoot } from '#libs/chassis';
 
 /**
- * Runs `node <script>` in the project's folder on this terminal and answers its exit code. Ctrl-C reaches the program itself;
+ * Runs `node [flags] <script>` in the project's folder on this terminal and answers its exit code. Ctrl-C reaches the program itself;
  * this process waits for what it makes of it.
  */
-export async function runNode(script: string, args: string[]): Promise<number> {
-  const child = spawn(process.execPath, [join(projectRoot(), script), ...args], {
+export async function runNode(
+  script: string,
+  args: string[],
+  flags: readonly string[] = [],
+): Promise<number> {
+  const child = spawn(process.execPath, [...flags, join(projectRoot(), script), ...args], {
     cwd: projectRoot(),
     stdio: 'inherit',
   });

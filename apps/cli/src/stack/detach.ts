@@ -6,6 +6,7 @@ import { projectRoot } from '#libs/chassis';
 import { TerminalError } from '#libs/contracts';
 import {
   isRunning,
+  NODE_FLAGS,
   own,
   runningInfrastructure,
   SERVERS,
@@ -57,7 +58,7 @@ function deadServers(stack: Stack, { ownServers }: HostRecord): ServerName[] {
 function spawnHost(stack: Stack, withKafka: boolean, logFile: string): OwnedProcess {
   const log = openSync(logFile, 'w', 0o600);
   const program = join(projectRoot(), 'dist/apps/cli/src/main.js');
-  const child = spawn(process.execPath, [program, 'host', ...(withKafka ? ['--kafka'] : [])], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, program, 'host', ...(withKafka ? ['--kafka'] : [])], {
     detached: true,
     stdio: ['ignore', log, log],
     cwd: projectRoot(),
