@@ -13,6 +13,7 @@ import {
   HANDOFF_CONFIG,
   HandoffModule,
   handoffTables,
+  relayTable,
   InboxRepository,
   MessageRelay,
   MessagingModule,
@@ -26,7 +27,7 @@ class Tables1700000000000 implements MigrationInterface {
   name = 'Tables1700000000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    await runner.query(handoffTables('handoff'));
+    await runner.query(handoffTables('handoff') + relayTable('handoff'));
     await runner.query(`create table handoff.effects (no bigint generated always as identity, message_id uuid not null,
       service text not null, key text not null, prompt text not null)`);
   }

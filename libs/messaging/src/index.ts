@@ -10,7 +10,7 @@ export { HandoffModule } from './handoff/handoff.module.js';
 export { InboxRepository } from './handoff/inbox.repository.js';
 export { OutboxRepository } from './handoff/outbox.repository.js';
 export { MessageRelay } from './handoff/relay.js';
-export { handoffTables } from './handoff/tables.js';
+export { handoffTables, relayTable } from './handoff/tables.js';
 export { MessagingModule } from './messaging.module.js';
 export { RedisConnections } from './redis.js';
 export { WorkQueue, type Dispatch, type RunJob } from './work-queue.js';

@@ -22,6 +22,7 @@ import {
   HANDOFF_CONFIG,
   HandoffModule,
   handoffTables,
+  relayTable,
   InboxRepository,
   MessageCodec,
   MessagingModule,
@@ -37,7 +38,7 @@ class Tables1764000000000 implements MigrationInterface {
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(
-      `${handoffTables('tests')} create table tests.received (no bigint generated always as identity, kind text not null,
+      `${handoffTables('tests')} ${relayTable('tests')} create table tests.received (no bigint generated always as identity, kind text not null,
        tenant text, body json not null)`,
     );
   }

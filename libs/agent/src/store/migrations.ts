@@ -1,5 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { handoffTables } from '#libs/messaging';
+import { RelayTurns1764200000001 } from './relay-turns.migration.js';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
 import { UnfinishedTasks1764200000000 } from './unfinished-tasks.migration.js';
 
@@ -101,4 +102,5 @@ export const MIGRATIONS = [
   SubjectTokens1764000000000,
   HandOffs1764100000000,
   UnfinishedTasks1764200000000,
+  RelayTurns1764200000001,
 ];

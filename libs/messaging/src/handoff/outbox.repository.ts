@@ -5,7 +5,7 @@ import { Database, type Query, type Statement } from '#libs/database';
 import type { MessageSubject, OutboxMessage } from './handoff.js';
 import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 
-/** A row that this relay has for a while. */
+/** A row that this relay publishes. */
 export interface HeldMessage extends Required<Omit<OutboxMessage, 'body'>> {
   body: object;
   createdAt: Date;
@@ -13,6 +13,7 @@ export interface HeldMessage extends Required<Omit<OutboxMessage, 'body'>> {
 
 interface Row {
   id: string;
+  seq: string;
   destination: string;
   key: string;
   kind: MessageKind;
@@ -25,18 +26,22 @@ interface Row {
   created_at: Date;
 }
 
-/** Table `<schema>.messages`: the rows of one service. */
+/** Tables `<schema>.messages` and `<schema>.relays`: the rows of one service, and whose turn it is to publish them. */
 @Injectable()
 export class OutboxRepository {
   private readonly table: string;
+  private readonly turns: string;
   private readonly source: string;
   private readonly deletion: Statement;
+  /** This process among the relays of the service. */
+  private readonly holder = randomUUID();
 
   constructor(
     @Inject(Database) private readonly database: Database,
     @Inject(HANDOFF_OPTIONS) { schema, service }: HandoffOptions,
   ) {
     this.table = `${schema}.messages`;
+    this.turns = `${schema}.relays`;
     this.source = service;
     this.deletion = {
       name: `outbox-delete-${this.table}`,
@@ -66,8 +71,9 @@ export class OutboxRepository {
   }
 
   /**
-   * Takes up to `limit` messages for `holdMs` milliseconds, in the order of publishing; none that stands behind an earlier one of its
-   * destination and key which someone has or which has to wait. `oneAtATime`: none behind an earlier one at all.
+   * Up to `limit` messages in the order of publishing, none that stands behind an earlier one of its destination and key which has to
+   * wait. It is this relay's turn then for `holdMs` milliseconds, or until it finds nothing; while it is another's, there are none.
+   * `oneAtATime`: none behind an earlier one at all; not the turn lasts for `holdMs`, but until then none of them is due again.
    * Forgets `delivered` in the same commit: waiting for the disk is what a relay does most.
    */
   take(
@@ -77,26 +83,65 @@ export class OutboxRepository {
     delivered: readonly string[] = [],
   ): Promise<HeldMessage[]> {
     return this.database.transaction(async (query) => {
-      // One relay at a time looks: otherwise two could each take a part of one key.
-      await query('select pg_advisory_xact_lock(hashtext($1))', [`relay:${this.table}:${this.source}`]);
+      const isItsTurn = await this.takeTurn(query, holdMs);
       if (delivered.length > 0) await query(this.deletion, [delivered]);
-      // Planned each time (no name): a plan that was made while the table was empty took 20 s for 4,000 rows. `offset 0` keeps the
-      // look at earlier messages one by the index for each row.
-      const rows = await query<Row & { seq: string }>(
-        `with next as (
-          select m.id from ${this.table} m
-          where m.source = $1 and m.due_at <= now() and not exists (
-            select 1 from ${this.table} e
-            where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq
-              and ($4 or e.due_at > now())
-            offset 0)
-          order by m.seq limit $2)
-        update ${this.table} m set due_at = now() + $3 * interval '1 ms' from next where m.id = next.id
-        returning m.*`,
-        [this.source, limit, holdMs, oneAtATime],
-      );
+      if (!isItsTurn) return [];
+      const rows = oneAtATime
+        ? await this.takeFirsts(query, limit, holdMs)
+        : await this.nextRows(query, limit);
+      // What another process commits from now on it can publish itself: it waits for this commit to know whose turn it is.
+      if (rows.length === 0 || oneAtATime) await this.endTurn(query);
       return rows.toSorted((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1)).map((row) => this.held(row));
     });
+  }
+
+  /** Lets another relay of the service begin at once. */
+  async endTurn(query: Query = (sql, values) => this.database.query(sql, values)): Promise<void> {
+    await query(`update ${this.turns} set until = '-infinity' where source = $1 and holder = $2`, [
+      this.source,
+      this.holder,
+    ]);
+  }
+
+  private async takeTurn(query: Query, holdMs: number): Promise<boolean> {
+    const rows = await query(
+      `insert into ${this.turns} as t (source, holder, until) values ($1, $2, clock_timestamp() + $3 * interval '1 ms')
+       on conflict (source) do update set holder = excluded.holder, until = excluded.until
+       where t.holder = excluded.holder or t.until < clock_timestamp()
+       returning 1`,
+      [this.source, this.holder, holdMs],
+    );
+    return rows.length > 0;
+  }
+
+  // Both are planned each time (no name): a plan that was made while the table was empty took 20 s for 4,000 rows. `offset 0` keeps
+  // the look at earlier messages one by the index for each row.
+
+  private nextRows(query: Query, limit: number): Promise<Row[]> {
+    return query<Row>(
+      `select m.* from ${this.table} m
+       where m.source = $1 and m.due_at <= now() and not exists (
+         select 1 from ${this.table} e
+         where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq and e.due_at > now()
+         offset 0)
+       order by m.seq limit $2`,
+      [this.source, limit],
+    );
+  }
+
+  private takeFirsts(query: Query, limit: number, holdMs: number): Promise<Row[]> {
+    return query<Row>(
+      `with next as (
+         select m.id from ${this.table} m
+         where m.source = $1 and m.due_at <= now() and not exists (
+           select 1 from ${this.table} e
+           where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq
+           offset 0)
+         order by m.seq limit $2)
+       update ${this.table} m set due_at = now() + $3 * interval '1 ms' from next where m.id = next.id
+       returning m.*`,
+      [this.source, limit, holdMs],
+    );
   }
 
   /** True when some message could be taken. */
@@ -114,7 +159,7 @@ export class OutboxRepository {
     await this.database.query(this.deletion, [ids]);
   }
 
-  /** Gives messages back; they are due again after `pauseMs` milliseconds. */
+  /** Messages that wait: they are due again after `pauseMs` milliseconds. */
   async release(ids: readonly string[], pauseMs: number): Promise<void> {
     if (ids.length === 0) return;
     await this.database.query(

@@ -34,7 +34,7 @@ const keyOf = ({ destination, key }: HeldMessage): string => JSON.stringify([des
 
 /**
  * Publishes the outbox, for ever: nothing else publishes. At least once, and in the order of the outbox per destination and key, however many
- * instances run.
+ * instances run: they take turns.
  */
 @Injectable()
 export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -99,6 +99,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       }
     }
     await this.outbox.delete(this.delivered).catch(() => undefined);
+    await this.outbox.endTurn().catch(() => undefined);
   }
 
   private idle(ms: number): Promise<void> {

@@ -19,7 +19,7 @@ export const handoffTables = (schema: string): string => `
     scopes text,
     traceparent text,
     created_at timestamptz not null default now(),
-    -- Until then a relay has it, or it waits for another try.
+    -- Until then it waits for another try, or its consumer has it.
     due_at timestamptz not null default now()
   ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
   create index messages_order on ${schema}.messages (source, destination, key, seq);
@@ -32,4 +32,9 @@ export const handoffTables = (schema: string): string => `
     primary key (consumer, message_id)
   );
   create index inbox_received on ${schema}.inbox (received_at);
+`;
+
+/** DDL of the table by which the relays of one service take turns, for a migration after `handoffTables`. */
+export const relayTable = (schema: string): string => `
+  create table ${schema}.relays (source text primary key, holder uuid not null, until timestamptz not null) with (fillfactor = 50);
 `;
