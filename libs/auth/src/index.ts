@@ -7,9 +7,11 @@ export type { IssuerKeys } from './issuer-keys.js';
 export {
   hasScope,
   isAllowed,
+  isService,
   matchesAny,
   onlyUserOf,
   SCOPES,
+  tenantSubject,
   type Principal,
   type Scope,
   type Subject,

@@ -1,4 +1,4 @@
-import { hasScope, isAllowed, onlyUserOf, type Principal } from './principal.js';
+import { hasScope, isAllowed, isService, onlyUserOf, type Principal } from './principal.js';
 
 const person: Principal = {
   caller: 'ada',
@@ -33,6 +33,24 @@ describe('who may call', () => {
     ['nobody', service, [], false],
   ])('%s', (_, principal, allowed, may) => {
     expect(isAllowed(principal, allowed)).toBe(may);
+  });
+});
+
+describe('who is a service', () => {
+  it.each<[string, Principal, boolean]>([
+    ['who acts for a person', onBehalf, true],
+    ['who acts for a tenant', { ...tenantKey, caller: 'gateway', actors: ['gateway'] }, true],
+    ['who calls without a user', service, true],
+    ['a person', person, false],
+    [
+      'a person with the name of a service',
+      { ...person, caller: 'agent-search', userId: 'agent-search' },
+      false,
+    ],
+    ['a tenant', tenantKey, false],
+    ['a tenant with the name of a service', { ...tenantKey, caller: 'tenant:agent-search' }, false],
+  ])('%s: %#', (_, principal, is) => {
+    expect(isService(principal)).toBe(is);
   });
 });
 

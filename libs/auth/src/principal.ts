@@ -31,13 +31,27 @@ export function onlyUserOf(principal: Pick<Principal, 'userId' | 'scopes'>): str
   return hasScope(principal, 'admin') ? null : principal.userId;
 }
 
+/** The `sub` of a tenant's own key. Neither a service nor a user can have a colon in its name. */
+const TENANT_PREFIX = 'tenant:';
+
+/** The `sub` of a tenant's own key. */
+export const tenantSubject = (tenant: string): string => `${TENANT_PREFIX}${tenant}`;
+
+/**
+ * Whether a service calls: it acts for somebody (`act`), or for itself (no `user`, and not a tenant's key). People may have any name,
+ * also that of a service, so who is asked for a service asks this before `caller` means anything.
+ */
+export function isService({ caller, actors, userId }: Principal): boolean {
+  return actors.length > 0 || (userId === null && !caller.startsWith(TENANT_PREFIX));
+}
+
 /**
  * Whether a principal is one of `allowed`: names of services, `agent-*` for a family. People and tenants that call with a token of
  * their own are written `user:<id>` and `tenant:<id>`, so that nobody passes for a service by its name.
  */
 export function isAllowed(principal: Principal, allowed: readonly string[]): boolean {
-  const isPerson = principal.userId !== null && principal.actors.length === 0;
-  return matchesAny(isPerson ? `user:${principal.caller}` : principal.caller, allowed);
+  const { caller, userId } = principal;
+  return matchesAny(isService(principal) || userId === null ? caller : `user:${caller}`, allowed);
 }
 
 /** `patterns` are names, or the beginning of a family's names followed by `*`. */

@@ -5,6 +5,7 @@ import {
   API_KEY_TYPE,
   matchesAny,
   MAX_ACTORS,
+  tenantSubject,
   TokenVerifier,
   type Actor,
   type Claims,
@@ -103,7 +104,7 @@ export class Grants {
     const scope = narrowed(carried, request.scopes);
     const claims: Claims =
       key.user === null
-        ? { sub: `tenant:${key.tenant}`, tenant: key.tenant, scope }
+        ? { sub: tenantSubject(key.tenant), tenant: key.tenant, scope }
         : { sub: key.user, user: key.user, tenant: key.tenant, scope };
     const left = key.expiresInSeconds ?? client.tokenSeconds;
     return this.answer(claims, request.audience, Math.max(1, Math.min(client.tokenSeconds, left)));

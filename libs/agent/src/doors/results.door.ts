@@ -1,6 +1,6 @@
 import { Controller, Inject, type InjectionToken, type Type } from '@nestjs/common';
 import { EventPattern, Payload } from '@nestjs/microservices';
-import { TokenVerifier } from '#libs/auth';
+import { isService, TokenVerifier } from '#libs/auth';
 import { resultsTopic, TerminalError, type AgentResultEvent, type AgentStepEvent } from '#libs/contracts';
 import { Database, type Query } from '#libs/database';
 import { InboxRepository, type IncomingMessage } from '#libs/messaging';
@@ -34,8 +34,9 @@ export function createResultsDoor(service: string, handler: InjectionToken): Typ
       const { id, headers, appendedAt } = message;
       if (message.kind !== 'AgentResultEvent' && message.kind !== 'AgentStepEvent')
         throw new TerminalError('unexpected-message', `${message.kind} does not belong here`);
-      const { caller, tenant } = await this.verifier.verify(headers['authorization'], service, appendedAt);
-      if (caller !== message.body.source_agent)
+      const sender = await this.verifier.verify(headers['authorization'], service, appendedAt);
+      const { caller, tenant } = sender;
+      if (!isService(sender) || caller !== message.body.source_agent)
         throw new TerminalError('forbidden', `${caller} cannot speak for ${message.body.source_agent}`, {
           status: 403,
         });

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { hasScope, isAllowed, TokenVerifier, type Principal } from '#libs/auth';
+import { hasScope, isAllowed, isService, TokenVerifier, type Principal } from '#libs/auth';
 import { TerminalError } from '#libs/contracts';
 import type { RawMessage } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
@@ -29,8 +29,8 @@ export class Senders {
    */
   async identify({ headers, appendedAt }: Pick<RawMessage, 'headers' | 'appendedAt'>): Promise<Principal> {
     const principal = await this.verifier.verify(headers['authorization'], this.service, appendedAt);
-    const isPerson = principal.userId !== null && principal.actors.length === 0;
-    if (isPerson) throw forbidden("Messages come from services: a person's own token is not enough");
+    if (!isService(principal))
+      throw forbidden('Messages come from services: the own token of a person or a tenant is not enough');
     return principal;
   }
 
