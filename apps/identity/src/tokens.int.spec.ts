@@ -97,6 +97,20 @@ describe('client credentials', () => {
     expectRefused(await clientCredentials(url, 'reader', 'agent-search', 'admin'), 400, 'invalid_scope');
   });
 
+  it('are for one audience', async () => {
+    const form = 'grant_type=client_credentials&audience=agent-search&audience=agent-email';
+    expectRefused(await post(url, form, basic('gateway')), 400, 'invalid_request');
+    const exchanged = new URLSearchParams({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: subject(),
+      subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+      audience: 'tool-registry',
+    });
+    expect((await post(url, exchanged.toString(), basic('agent-search'))).status).toBe(200);
+    exchanged.append('audience', 'orchestrator');
+    expectRefused(await post(url, exchanged.toString(), basic('agent-search')), 400, 'invalid_request');
+  });
+
   it.each([
     ['gateway', 'agent-search', undefined],
     ['orchestrator', 'agent-search', undefined],

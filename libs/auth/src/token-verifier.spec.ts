@@ -49,7 +49,18 @@ describe('a token', () => {
     expect(await verify(header)).toMatchObject({ caller: 'gateway', actors: [], userId: null, scopes: [] });
   });
 
-  it('opens each of its audiences and no other, also when it was verified for one before', async () => {
+  it.each([
+    ['acts for a person', { act: { sub: 'gateway' } }],
+    ['acts for itself', { sub: 'gateway', user: undefined, tenant: 'system' }],
+  ])('of a service that %s is for one audience', async (_, claims) => {
+    expect(await verify(await bearer(key, { ...claims, aud: ['a-service'] }))).toMatchObject({
+      caller: 'gateway',
+    });
+    const header = await bearer(key, { ...claims, aud: ['a-service', 'another'] });
+    await expect(verify(header)).rejects.toEqual(REFUSED);
+  });
+
+  it('of a person opens each of its audiences and no other, also when it was verified for one before', async () => {
     const header = await bearer(key, { aud: ['a-service', 'another'] });
     for (const audience of ['a-service', 'another', 'a-service'])
       expect(await verify(header, audience)).toMatchObject({ caller: 'ada' });

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { BatonError, messageOf } from '#libs/contracts';
 import { CLOCK_SKEW_SECONDS, principalOf, unauthenticated, type Validity } from './claims.js';
 import type { IssuerKeys } from './issuer-keys.js';
-import type { Principal } from './principal.js';
+import { isService, type Principal } from './principal.js';
 
 /** Longer ones are refused unread. */
 const MAX_TOKEN_CHARS = 8192;
@@ -52,7 +52,7 @@ export class TokenVerifier {
     if (token.length > MAX_TOKEN_CHARS) throw unauthenticated('The token is too long');
     const key = await this.keys.find(kidOf(token));
     try {
-      const claims = this.jwt.verify<Validity>(token, {
+      const claims = this.jwt.verify<Validity & { aud: string | string[] }>(token, {
         secret: key as unknown as string,
         algorithms: ['RS256'],
         issuer: this.issuer,
@@ -64,7 +64,11 @@ export class TokenVerifier {
       const { exp, nbf, iat } = claims;
       if (!isTime(exp) || !isTime(iat) || !(nbf === undefined || isTime(nbf)))
         throw unauthenticated('The token is not valid: it does not say when it expires');
-      return { exp, nbf, iat, principal: principalOf(claims, token) };
+      const principal = principalOf(claims, token);
+      // Whom a service calls could pass such a token on as the service.
+      if (isService(principal) && Array.isArray(claims.aud) && claims.aud.length > 1)
+        throw unauthenticated("The token is not valid: a service's token is for one audience");
+      return { exp, nbf, iat, principal };
     } catch (error) {
       if (error instanceof BatonError) throw error;
       throw unauthenticated(`The token is not valid: ${messageOf(error)}`);

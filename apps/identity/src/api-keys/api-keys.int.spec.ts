@@ -1,6 +1,7 @@
+import { API_KEY_TYPE, TOKEN_EXCHANGE } from '#libs/auth';
 import type { RunningService } from '#libs/chassis';
 import type { Problem } from '#libs/contracts';
-import { claimsOf, clientCredentials, exchange, IdentityFixture } from '../identity.fixture.js';
+import { basic, claimsOf, clientCredentials, exchange, IdentityFixture, post } from '../identity.fixture.js';
 import type { ApiKeyView } from './api-key.dto.js';
 
 let fixture: IdentityFixture;
@@ -90,6 +91,19 @@ describe('a key', () => {
     expect(claims).toMatchObject({ aud: 'agent-search', sub: 'ada' });
     expect(claims.exp - claims.iat).toBe(3600);
     expect((await open(key, { audience: 'identity' })).body.error).toBe('invalid_target');
+  });
+
+  it('opens several at once for its own holder', async () => {
+    const { key } = await create();
+    const form = new URLSearchParams({
+      grant_type: TOKEN_EXCHANGE,
+      subject_token: key,
+      subject_token_type: API_KEY_TYPE,
+      audience: 'gateway',
+    });
+    form.append('audience', 'agent-search');
+    const { body } = await post(running.url, form.toString(), basic('cli'));
+    expect(claimsOf(body.access_token)['aud']).toEqual(['gateway', 'agent-search']);
   });
 
   it('notes its use', async () => {

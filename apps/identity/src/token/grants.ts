@@ -43,6 +43,7 @@ export class Grants {
 
   /** A token of the service itself. @throws TerminalError `invalid_target`, `invalid_scope` */
   clientCredentials(client: Client, request: TokenRequest): TokenAnswer {
+    requireOne(request.audience);
     requireCallable(client, request.audience);
     const scope = narrowed(client.scopes, request.scopes);
     const claims = { sub: client.id, tenant: 'system', scope };
@@ -62,6 +63,7 @@ export class Grants {
   }
 
   private async onBehalf(client: Client, request: TokenRequest): Promise<TokenAnswer> {
+    requireOne(request.audience);
     requireCallable(client, request.audience);
     const { sub, tenant, user, act, scope } = await this.subjectOf(client, request.subjectToken!);
     if (depthOf(act) >= MAX_ACTORS)
@@ -118,6 +120,11 @@ export class Grants {
       scope: claims.scope ?? '',
     };
   }
+}
+
+/** Whom a service calls could pass a token for several on as the service; people's own tokens open what the person chose. */
+function requireOne(audience: string[]): void {
+  if (audience.length > 1) throw oauthError('invalid_request', 'audience: the token of a service is for one');
 }
 
 function requireCallable({ id, audiences }: Client, audience: string[]): void {

@@ -14,7 +14,7 @@ const FORM = {
   required: ['grant_type', 'audience'],
   properties: {
     grant_type: text,
-    audience: { ...text, description: 'The service to call; may be repeated' },
+    audience: { ...text, description: 'The service to call; with an API key it may be repeated' },
     scope: { ...text, description: 'Separated by spaces; default: all that may be had' },
     subject_token: text,
     subject_token_type: text,
