@@ -25,7 +25,7 @@ export function readConfig(env: Env): IdentityConfig {
     IDENTITY_SIGNING_KEY: str({ default: '', desc: 'PKCS#8 PEM, imported as the first key' }),
     KEY_ROTATION_HOURS: bounded(1, 8760)({ default: 24, desc: 'Age at which the signing key is replaced' }),
     BATON_DELEGATION_SECONDS: bounded(
-      60,
+      300,
       604_800,
     )({
       default: 86_400,

@@ -233,6 +233,29 @@ describe('an exchange', () => {
     expectRefused(await exchange(url, 'agent-email', old(3600)), 400, 'invalid_grant');
   });
 
+  it('does not make a delegation younger, however many hops it takes', async () => {
+    const at = seconds() - 80_000;
+    const first = await exchange(url, 'agent-search', subject({ auth_time: at }));
+    const second = await exchange(url, 'tool-registry', first.body.access_token, {
+      audience: 'tools-knowledge',
+    });
+    for (const { body } of [first, second])
+      expect(claimsOf(body.access_token)).toMatchObject({ auth_time: at });
+    // Fresh, but not the work for which it is.
+    const old = subject({ auth_time: seconds() - 86_500 });
+    expectRefused(await exchange(url, 'agent-search', old), 400, 'invalid_grant');
+  });
+
+  it("begins a delegation when the person's own token last counted", async () => {
+    const since = async (shift: number) => {
+      const iat = seconds() - 9000;
+      const own = subject({ act: undefined, iat, nbf: iat, exp: seconds() + shift });
+      return claimsOf((await exchange(url, 'agent-search', own)).body.access_token)['auth_time'] as number;
+    };
+    expect(Math.abs((await since(200)) - seconds())).toBeLessThan(5);
+    expect(Math.abs((await since(-5000)) - (seconds() - 5000))).toBeLessThan(5);
+  });
+
   it('of a token that was issued to another is refused', async () => {
     expectRefused(await exchange(url, 'agent-email', subject()), 400, 'invalid_grant');
   });

@@ -15,6 +15,11 @@ export interface Claims {
   /** Absent for a service and for a tenant's key. */
   user?: string;
   act?: Actor;
+  /**
+   * Beside `act`: seconds since the epoch at which the subject's own token last counted (OpenID Connect's name). Carried through all
+   * exchanges, so that no hop makes a delegation younger.
+   */
+  auth_time?: number;
   /** Separated by spaces (RFC 8693). */
   scope?: string;
 }

@@ -65,7 +65,8 @@ export class Grants {
   private async onBehalf(client: Client, request: TokenRequest): Promise<TokenAnswer> {
     requireOne(request.audience);
     requireCallable(client, request.audience);
-    const { sub, tenant, user, act, scope } = await this.subjectOf(client, request.subjectToken!);
+    const subject = await this.subjectOf(client, request.subjectToken!);
+    const { sub, tenant, user, act, scope } = subject;
     if (depthOf(act) >= MAX_ACTORS)
       throw oauthError('invalid_request', `The work came through ${MAX_ACTORS} services already`);
     const granted = (scope ?? '').split(' ').filter(Boolean);
@@ -75,6 +76,7 @@ export class Grants {
       tenant,
       ...(user === undefined ? {} : { user }),
       act: { sub: client.id, ...(act ? { act } : {}) },
+      auth_time: Math.floor(delegatedAt(subject)),
       scope: narrowed(carried, request.scopes),
     };
     return this.answer(claims, request.audience, TOKEN_SECONDS);
@@ -84,14 +86,14 @@ export class Grants {
    * The claims of a token that was issued to this client. It may have expired: a task outlives the token with which it came. It is of
    * use to this client alone, and only up to the age for which work may be delegated.
    */
-  private async subjectOf(client: Client, token: string): Promise<Claims> {
+  private async subjectOf(client: Client, token: string): Promise<Claims & Validity> {
     try {
-      const { exp, iat } = decodeJwt<Validity>(token);
+      const claims = decodeJwt<Claims & Validity>(token);
       const now = Date.now() / 1000;
-      await this.verifier.verify(`Bearer ${token}`, client.id, new Date(Math.min(now, exp) * 1000));
-      if (exp <= now && now - iat > this.delegationSeconds)
+      await this.verifier.verify(`Bearer ${token}`, client.id, new Date(Math.min(now, claims.exp) * 1000));
+      if (now - delegatedAt(claims) > this.delegationSeconds)
         throw oauthError('invalid_grant', 'The subject token is too old to act with');
-      return decodeJwt<Claims>(token);
+      return claims;
     } catch (error) {
       if (error instanceof BatonError && error.status !== 401) throw error;
       throw oauthError('invalid_grant', 'The subject token is not valid, or was not issued to this client');
@@ -138,6 +140,12 @@ function narrowed(granted: readonly string[], requested: string[] | null): strin
   if (requested !== null && requested.length > 0 && scopes.length === 0)
     throw oauthError('invalid_scope', 'None of the requested scopes may be granted');
   return scopes.join(' ');
+}
+
+/** When the subject's own token last counted, in seconds since the epoch. A delegated one says so; tokens from before this claim existed do not. */
+function delegatedAt({ auth_time, act, iat, exp }: Claims & Validity): number {
+  if (act) return auth_time ?? iat;
+  return Math.min(Date.now() / 1000, exp);
 }
 
 function depthOf(actor: Actor | undefined): number {
