@@ -1,8 +1,27 @@
+import { randomUUID } from 'node:crypto';
+import { UnsecuredJWT } from 'jose';
 import { FakeServer, json } from './issuer.fixture.js';
 import type { Subject } from './principal.js';
 import { Tokens } from './tokens.js';
 
 const ADA: Subject = { tenant: 'acme', userId: 'ada', scopes: ['tasks:write'], token: 'ada.s.token' };
+
+const seconds = () => Math.floor(Date.now() / 1000);
+/** Ada's token, as identity would issue it now. */
+const jwt = (claims: Record<string, unknown> = {}) =>
+  new UnsecuredJWT({
+    sub: 'ada',
+    tenant: 'acme',
+    user: 'ada',
+    scope: 'tasks:write',
+    act: { sub: 'gateway' },
+    auth_time: 1000,
+    iat: seconds(),
+    exp: seconds() + 300,
+    jti: randomUUID(),
+    ...claims,
+  }).encode();
+const ada = (claims?: Record<string, unknown>): Subject => ({ ...ADA, token: jwt(claims) });
 
 describe('tokens', () => {
   let server: FakeServer;
@@ -49,24 +68,49 @@ describe('tokens', () => {
   });
 
   it('are used again, and by those alone for whom they are', async () => {
+    const subjects = [
+      ada(),
+      ada({ tenant: 'other' }),
+      ada({ sub: 'eve', user: 'eve' }),
+      ada({ user: undefined }),
+      ada({ scope: 'tasks:read' }),
+      ada({ act: undefined }),
+      ada({ act: { sub: 'orchestrator', act: { sub: 'gateway' } } }),
+      ada({ auth_time: 2000 }),
+    ];
     const variants: Array<[string, Subject?]> = [
       ['a'],
       ['b'],
-      ['a', ADA],
-      ['b', ADA],
-      ['a', { ...ADA, tenant: 'other' }],
-      ['a', { ...ADA, userId: 'eve' }],
-      ['a', { ...ADA, userId: null }],
-      ['a', { ...ADA, scopes: ['tasks:read'] }],
+      ['b', subjects[0]],
+      ...subjects.map((subject): [string, Subject] => ['a', subject]),
     ];
     const ask = () =>
       Promise.all(variants.map(([audience, subject]) => tokens.authorization(audience, subject)));
     const first = await ask();
     expect(new Set(first).size).toBe(variants.length);
     expect(await ask()).toEqual(first);
-    // Another token of the same person asks for nothing new.
-    expect(await tokens.authorization('a', { ...ADA, token: 'newer' })).toBe(first[2]);
-    expect(server.requests).toHaveLength(variants.length);
+    // What is under way is not mixed up either: everyone has what identity made of the own token.
+    expect(new Set(server.requests.map(({ form }) => form.get('subject_token'))).size).toBe(
+      subjects.length + 1,
+    );
+  });
+
+  it('are shared by all tokens that say the same: the tasks of one user cost one', async () => {
+    const all = await Promise.all(Array.from({ length: 20 }, () => tokens.authorization('a', ada())));
+    expect(new Set(all)).toEqual(new Set(['Bearer t1']));
+    expect(await tokens.authorization('a', ada({ iat: seconds() - 5, exp: seconds() + 295 }))).toBe(
+      'Bearer t1',
+    );
+    expect(server.requests).toHaveLength(1);
+  });
+
+  it('of a token that has expired are for its own work alone, once for a whole batch', async () => {
+    const old = () => ada({ exp: seconds() - 1 });
+    const [one, other] = [old(), old()];
+    const batch = await Promise.all(Array.from({ length: 20 }, () => tokens.authorization('a', one)));
+    expect(new Set(batch)).toEqual(new Set(['Bearer t1']));
+    expect(await tokens.authorization('a', other)).toBe('Bearer t2');
+    expect(await tokens.authorization('a', ada())).toBe('Bearer t3');
   });
 
   it('are fetched once for many who wait', async () => {
