@@ -13,6 +13,8 @@ export interface IdentityConfig {
   rotationHours: number;
   /** Age up to which an expired token still says for whom a service works. */
   delegationSeconds: number;
+  /** Days for which messages may wait in their topics. */
+  messageDays: number;
 }
 
 /** @throws TerminalError `configuration` naming every wrong variable */
@@ -31,6 +33,13 @@ export function readConfig(env: Env): IdentityConfig {
       default: 86_400,
       desc: 'Age up to which an expired token is exchanged for the service that it was issued to',
     }),
+    MESSAGE_RETENTION_DAYS: bounded(
+      1,
+      60,
+    )({
+      default: 14,
+      desc: 'How long messages may wait: so long the keys of their tokens are published',
+    }),
   });
   return {
     databaseUrl: config.DATABASE_URL,
@@ -40,5 +49,6 @@ export function readConfig(env: Env): IdentityConfig {
     signingKey: config.IDENTITY_SIGNING_KEY || null,
     rotationHours: config.KEY_ROTATION_HOURS,
     delegationSeconds: config.BATON_DELEGATION_SECONDS,
+    messageDays: config.MESSAGE_RETENTION_DAYS,
   };
 }

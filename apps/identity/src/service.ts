@@ -5,10 +5,10 @@ import { DatabaseModule } from '#libs/database';
 import { ApiKeyExchange } from './api-keys/api-key-exchange.js';
 import { ApiKeysController } from './api-keys/api-keys.controller.js';
 import { ApiKeysRepository } from './api-keys/api-keys.repository.js';
-import { TOKEN_SECONDS } from './clients/client.js';
 import { ClientAuthentication, CLIENTS } from './clients/client-authentication.js';
 import { readConfig, type IdentityConfig } from './config.js';
 import { DiscoveryController } from './discovery.controller.js';
+import { keepSecondsOf } from './keys/key-lifetime.js';
 import { KeysController } from './keys/keys.controller.js';
 import { KeysRepository } from './keys/keys.repository.js';
 import { KEY_OPTIONS, SigningKeys, type KeyOptions } from './keys/signing-keys.js';
@@ -19,9 +19,6 @@ import { oauthErrorBody, TOKEN_PATH } from './token/oauth-error.js';
 import { TokenController } from './token/token.controller.js';
 
 const NAME = 'identity';
-
-/** Clocks that differ, and instances that learn of a new key seconds later. */
-const SLACK_SECONDS = 120;
 
 @Module({})
 class SigningKeysModule {}
@@ -66,12 +63,11 @@ export default function identity(env: Env): ServiceDefinition {
 }
 
 function signingKeys(config: IdentityConfig): DynamicModule {
-  const longestToken = Math.max(TOKEN_SECONDS, ...config.clients.map(({ tokenSeconds }) => tokenSeconds));
   const options: KeyOptions = {
     secret: config.keySecret,
     signingKey: config.signingKey,
     rotationHours: config.rotationHours,
-    keepSeconds: Math.max(longestToken, config.delegationSeconds) + SLACK_SECONDS,
+    keepSeconds: keepSecondsOf(config),
   };
   return {
     module: SigningKeysModule,

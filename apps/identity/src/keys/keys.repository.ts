@@ -19,6 +19,9 @@ export interface NewKey {
 /** The next key has to be known everywhere before it signs: to other instances, and to services that look unknown ids up. */
 const LEAD_SECONDS = 10;
 
+/** At most so many are published, however often they are rotated: every service reads them all (some 450 bytes each). */
+export const MAX_KEYS = 400;
+
 /** Table `identity.signing_keys`: of those with `signs_from` in the past the newest signs; one, the next, has none yet. */
 @Injectable()
 export class KeysRepository {
@@ -57,8 +60,8 @@ export class KeysRepository {
   }
 
   /**
-   * Lets the next key sign and puts `fresh` in its place, unless a key began to sign less than `minAgeHours` ago: of several instances
-   * that rotate on schedule, one does.
+   * Lets the next key sign and puts `fresh` in its place, unless a key began to sign less than `minAgeHours` ago (of several instances
+   * that rotate on schedule, one does) or there are `MAX_KEYS`.
    */
   async rotate(fresh: NewKey, minAgeHours: number): Promise<boolean> {
     return this.alone(async (query) => {
@@ -66,8 +69,9 @@ export class KeysRepository {
         `update identity.signing_keys set signs_from = greatest(now(), created_at + $2 * interval '1 s')
          where signs_from is null and not exists (
            select 1 from identity.signing_keys where signs_from > now() - $1 * interval '1 hour')
+           and (select count(*) from identity.signing_keys) < $3
          returning kid`,
-        [minAgeHours, LEAD_SECONDS],
+        [minAgeHours, LEAD_SECONDS, MAX_KEYS],
       );
       if (moved.length > 0) await insert(query, fresh);
       return moved.length > 0;

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningService } from '#libs/chassis';
 import { clientCredentials, exchange, IdentityFixture, kidOf } from '../identity.fixture.js';
+import { KeyVault } from './key-vault.js';
+import { MAX_KEYS } from './keys.repository.js';
 
 let fixture: IdentityFixture;
 
@@ -87,10 +89,36 @@ describe('rotation', () => {
     const keys = service.app.get(SigningKeys) as unknown as { maintain(): Promise<void> };
     await keys.maintain();
     expect(await published(service)).toContain(first);
-    await age(25);
+    // A message may wait for so long with a token of it.
+    await age(14 * 24);
+    await keys.maintain();
+    expect(await published(service)).toContain(first);
+    await age(2);
     await keys.maintain();
     expect(await published(service)).not.toContain(first);
   });
+});
+
+it('publishes no more keys than services can be expected to read, however often they are rotated', async () => {
+  const service = await fixture.start();
+  await age(1);
+  const vault = new KeyVault('a secret of the tests with 32 chars');
+  const { pem, publicJwk } = fixture.signer;
+  for (let i = 3; i < MAX_KEYS; i += 1) {
+    const kid = `former-${i}`;
+    await fixture.sql.query(
+      `insert into identity.signing_keys (kid, public_jwk, private_key, signs_from) values ($1, $2, $3, now() - interval '2 hours')`,
+      [kid, JSON.stringify({ ...publicJwk, kid }), vault.seal(kid, pem)],
+    );
+  }
+  await rotate(service);
+  expect(await published(service)).toHaveLength(MAX_KEYS);
+  const token = (await clientCredentials(service.url, 'cli', 'identity')).body.access_token;
+  const headers = { authorization: `Bearer ${token}` };
+  const refused = await fetch(`${service.url}/keys/rotate`, { method: 'POST', headers });
+  expect(await refused.json()).toMatchObject({ status: 429, code: 'too-many-keys' });
+  const jwks = await (await fetch(`${service.url}/.well-known/jwks.json`)).text();
+  expect(jwks.length).toBeLessThan(MAX_KEYS * 500);
 });
 
 describe('keys in the database', () => {

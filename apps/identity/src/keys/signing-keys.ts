@@ -7,7 +7,7 @@ import { messageOf, RetryableError } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { generatePair, pairOf, type KeyPair } from './key-pair.js';
 import { KeyVault } from './key-vault.js';
-import { KeysRepository, type NewKey, type StoredKey } from './keys.repository.js';
+import { KeysRepository, MAX_KEYS, type NewKey, type StoredKey } from './keys.repository.js';
 
 export const KEY_OPTIONS = Symbol('KeyOptions');
 
@@ -15,7 +15,7 @@ export interface KeyOptions {
   secret: string;
   signingKey: string | null;
   rotationHours: number;
-  /** Seconds for which a key is published after its last signature: as long as its tokens may be presented. */
+  /** See `keepSecondsOf`. */
   keepSeconds: number;
 }
 
@@ -103,10 +103,21 @@ export class SigningKeys implements IssuerKeys, OnApplicationBootstrap, OnApplic
     return found.publicKey;
   }
 
-  /** The next key signs from now on, or 10 s after it was made; a new one takes its place. @throws RetryableError without Postgres */
+  /**
+   * The next key signs from now on, or 10 s after it was made; a new one takes its place.
+   * @throws RetryableError 429 `too-many-keys` while as many as may be are published; 503 without Postgres
+   */
   async rotate(): Promise<{ current: string; next: string }> {
-    await this.repository.rotate(this.sealed(await generatePair()), 0);
+    const moved = await this.repository.rotate(this.sealed(await generatePair()), 0);
     await this.refresh();
+    if (!moved && this.keys.size >= MAX_KEYS)
+      throw new RetryableError(
+        'too-many-keys',
+        `${MAX_KEYS} keys are published, and tokens of each may come`,
+        {
+          status: 429,
+        },
+      );
     this.logger.info('signing key rotated');
     const next = [...this.keys.values()].find(({ signsAt }) => signsAt === null)!.kid;
     return { current: this.current().kid, next };
