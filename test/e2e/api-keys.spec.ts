@@ -87,6 +87,30 @@ describe('API keys', () => {
     }
   });
 
+  it('that are wrong are 30 a minute for one address, and a client does not choose its address', async () => {
+    const [door, proxied] = await Promise.all([
+      stack.spawnGateway({ 'agent-test': agent.grpcUrl }),
+      stack.spawnGateway({ 'agent-test': agent.grpcUrl }, { TRUSTED_PROXIES: 'loopback' }),
+    ]);
+    const { key } = await create({ tenant: 'keyed', user: 'user-kim', scopes: ['tasks:read'] });
+    const another = await create({ tenant: 'keyed', user: 'user-kim', scopes: ['tasks:read'] });
+    const from = (i: number) => ({ 'x-forwarded-for': `192.0.2.${i}` });
+    const guess = (i: number, url: string) =>
+      list({ 'x-api-key': `baton_${'0'.repeat(16)}_${String(i).padStart(64, '0')}`, ...from(i) }, url);
+    expect((await list({ 'x-api-key': key }, door.url)).status).toBe(200);
+    for (let i = 0; i < 30; i += 1) expect((await guess(i, door.url)).status).toBe(401);
+    const refused = await guess(30, door.url);
+    expect([refused.status, refused.body.code]).toEqual([429, 'rate-limited']);
+    expect(refused.headers.get('ratelimit-policy')).toBe('"failures";q=30;w=60');
+    expect(refused.headers.get('ratelimit')).toMatch(/^"failures";r=0;t=\d+$/);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await list({ 'x-api-key': another.key }, door.url)).status).toBe(429);
+    expect((await list({ 'x-api-key': key }, door.url)).status).toBe(200);
+    // Behind a proxy that is trusted each client has its own address.
+    for (let i = 0; i < 35; i += 1) expect((await guess(i, proxied.url)).status).toBe(401);
+    for (const service of [door, proxied]) await service.stop();
+  });
+
   it.each([
     ['over all instances', {}],
     ['per instance while Redis is away', { REDIS_URL: 'redis://127.0.0.1:1' }],

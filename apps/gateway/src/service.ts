@@ -5,6 +5,7 @@ import { parseAgents } from './agents.js';
 import { GatewayController } from './gateway.controller.js';
 import { Owners } from './owners.js';
 import { RATE_LIMIT_OPTIONS, RateLimits } from './rate-limits.js';
+import { parseProxies, TRUSTED_PROXIES, TrustedProxies } from './trusted-proxies.js';
 
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
@@ -15,6 +16,10 @@ const service: ServiceFactory = (env) => {
       1,
       10_000_000,
     )({ default: 600, desc: 'Requests of one API key, or of one user with a token' }),
+    TRUSTED_PROXIES: str({
+      default: '',
+      desc: "Proxies whose X-Forwarded-For names the client: addresses and networks; default: nobody's",
+    }),
     ...GRPC_TLS_CONFIG,
   });
   const addresses: AgentAddresses = { urls: parseAgents(config.AGENT_GRPC_URLS), tls: config };
@@ -32,6 +37,8 @@ const service: ServiceFactory = (env) => {
         useValue: { redisUrl: config.REDIS_URL || null, perMinute: config.RATE_LIMIT_PER_MINUTE },
       },
       RateLimits,
+      { provide: TRUSTED_PROXIES, useValue: parseProxies(config.TRUSTED_PROXIES) },
+      TrustedProxies,
     ],
   };
 };

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { BatonError } from '#libs/contracts';
 import { unauthenticated } from './claims.js';
+import { FailedAttempts } from './failed-attempts.js';
 import { API_KEY_TYPE, TOKEN_EXCHANGE, TokenEndpoint, type Credentials } from './token-endpoint.js';
 
 /** `baton_<id>_<secret>`: 64 and 256 random bits in hexadecimal. */
@@ -11,12 +12,19 @@ export const API_KEY = /^baton_([0-9a-f]{16})_([0-9a-f]{64})$/;
 const REMEMBERED_MS = 30_000;
 /** A wrong key is looked up again after this time. */
 const REFUSED_MS = 5000;
+/** A key that was right within this time is looked up again whatever else its address sends. */
+const PROVEN_MS = 3_600_000;
+const MAX_KEYS = 10_000;
 
-/** Exchanges API keys at the identity service for tokens addressed to this service. */
+/** Exchanges API keys at the identity service for tokens addressed to this service. Keys are known by their digests: they do not lie about in memory. */
 export class ApiKeys {
   private readonly endpoint: TokenEndpoint;
-  /** By the key's digest: keys do not lie about in memory. */
-  private readonly known = new LRUCache<string, Promise<string>>({ max: 10_000, ttl: REMEMBERED_MS });
+  private readonly failures = new FailedAttempts();
+  private readonly known = new LRUCache<string, string>({ max: MAX_KEYS, ttl: REMEMBERED_MS });
+  private readonly proven = new LRUCache<string, true>({ max: MAX_KEYS, ttl: PROVEN_MS });
+  /** Apart from the right ones: nobody drives those out with wrong ones. */
+  private readonly refused = new LRUCache<string, true>({ max: MAX_KEYS, ttl: REFUSED_MS });
+  private readonly underWay = new Map<string, Promise<string>>();
 
   constructor(private readonly credentials: Credentials) {
     this.endpoint = new TokenEndpoint(credentials);
@@ -24,26 +32,39 @@ export class ApiKeys {
 
   /**
    * The authorization header that stands for a key, for 30 s.
-   * @throws TerminalError 401 `unauthenticated`: no such key, revoked or expired; RetryableError 503 `identity-unavailable`
+   * @param address of the client, by which failures are limited before identity is asked; keys that were right before are not held up by them
+   * @throws TerminalError 401 `unauthenticated`: no such key, revoked or expired
+   * @throws RetryableError 429 `rate-limited`: too many failures of this address; 503 `identity-unavailable`
    */
-  async authorization(apiKey: string): Promise<string> {
-    if (!API_KEY.test(apiKey)) throw unauthenticated('The API key is not valid');
+  async authorization(apiKey: string, address: string): Promise<string> {
     const digest = createHash('sha256').update(apiKey).digest('base64');
-    let authorization = this.known.get(digest);
-    if (!authorization) {
-      authorization = this.exchange(apiKey);
-      this.known.set(digest, authorization);
-      authorization.catch((error: unknown) => {
-        if (error instanceof BatonError && error.status === 401)
-          this.known.set(digest, authorization!, { ttl: REFUSED_MS });
-        else this.known.delete(digest);
-      });
-    }
-    return authorization;
+    const known = this.known.get(digest) ?? this.underWay.get(digest);
+    if (known) return known;
+    const takeBack = this.proven.has(digest) ? () => undefined : this.failures.begin(address);
+    if (!API_KEY.test(apiKey) || this.refused.has(digest)) throw unauthenticated('The API key is not valid');
+    const lookingUp = this.lookUp(apiKey, digest, takeBack).finally(() => this.underWay.delete(digest));
+    this.underWay.set(digest, lookingUp);
+    return lookingUp;
   }
 
   onApplicationShutdown(): Promise<void> {
     return this.endpoint.close();
+  }
+
+  private async lookUp(apiKey: string, digest: string, takeBack: () => void): Promise<string> {
+    try {
+      const authorization = await this.exchange(apiKey);
+      this.known.set(digest, authorization);
+      this.proven.set(digest, true);
+      takeBack();
+      return authorization;
+    } catch (error) {
+      if (error instanceof BatonError && error.status === 401) {
+        this.refused.set(digest, true);
+        this.proven.delete(digest);
+      } else takeBack();
+      throw error;
+    }
   }
 
   private async exchange(apiKey: string): Promise<string> {

@@ -14,10 +14,13 @@ export class Authentication {
     private readonly apiKeys: ApiKeys | null,
   ) {}
 
-  /** @throws TerminalError 401 `unauthenticated`; RetryableError 503 `identity-unavailable` */
-  async authenticate(header: Header): Promise<Principal> {
+  /**
+   * @param address of the client
+   * @throws TerminalError 401 `unauthenticated`; RetryableError 503 `identity-unavailable`, 429 `rate-limited` after too many wrong API keys
+   */
+  async authenticate(header: Header, address: string): Promise<Principal> {
     const apiKey = this.apiKeys && apiKeyOf(header);
-    const bearer = apiKey ? await this.apiKeys!.authorization(apiKey) : header('authorization');
+    const bearer = apiKey ? await this.apiKeys!.authorization(apiKey, address) : header('authorization');
     return this.verifier.verify(bearer, this.audience);
   }
 }

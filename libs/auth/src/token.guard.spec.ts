@@ -125,6 +125,7 @@ describe('the guard', () => {
 
 describe('API keys', () => {
   const KEY = `baton_${'0'.repeat(16)}_${'1'.repeat(64)}`;
+  const ADDRESS = '192.0.2.1';
   let server: FakeServer;
   let apiKeys: ApiKeys;
 
@@ -155,8 +156,8 @@ describe('API keys', () => {
   );
 
   it('are asked for once in 30 s, by many at once too', async () => {
-    await Promise.all(Array.from({ length: 10 }, () => apiKeys.authorization(KEY)));
-    await apiKeys.authorization(KEY);
+    await Promise.all(Array.from({ length: 10 }, () => apiKeys.authorization(KEY, ADDRESS)));
+    await apiKeys.authorization(KEY, ADDRESS);
     expect(server.requests).toHaveLength(1);
     // The cache looks at the clock once a millisecond.
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -164,27 +165,28 @@ describe('API keys', () => {
     jest.spyOn(Date, 'now').mockReturnValue(date);
     jest.spyOn(performance, 'now').mockReturnValue(monotonic);
     server.handle = (response) => json(response, { error: 'invalid_grant' }, 400);
-    await expect(apiKeys.authorization(KEY)).rejects.toEqual(UNAUTHENTICATED);
+    await expect(apiKeys.authorization(KEY, ADDRESS)).rejects.toEqual(UNAUTHENTICATED);
   });
 
   it('that are refused are not asked for again and again', async () => {
     server.handle = (response) => json(response, { error: 'invalid_grant' }, 400);
-    for (let i = 0; i < 5; i += 1) await expect(apiKeys.authorization(KEY)).rejects.toEqual(UNAUTHENTICATED);
+    for (let i = 0; i < 5; i += 1)
+      await expect(apiKeys.authorization(KEY, ADDRESS)).rejects.toEqual(UNAUTHENTICATED);
     expect(server.requests).toHaveLength(1);
   });
 
   it('whose look-up failed are asked for again at once', async () => {
     const before = server.handle;
     server.handle = (response) => response.writeHead(503).end();
-    await expect(apiKeys.authorization(KEY)).rejects.toMatchObject({ code: 'identity-unavailable' });
+    await expect(apiKeys.authorization(KEY, ADDRESS)).rejects.toMatchObject({ code: 'identity-unavailable' });
     server.handle = before;
-    await apiKeys.authorization(KEY);
+    await apiKeys.authorization(KEY, ADDRESS);
   });
 
   it.each(['', 'baton_', 'baton_x_y', `${KEY}0`, KEY.toUpperCase(), `${KEY}\n`])(
     'do not look like %j, which nobody is asked about',
     async (text) => {
-      await expect(apiKeys.authorization(text)).rejects.toEqual(UNAUTHENTICATED);
+      await expect(apiKeys.authorization(text, ADDRESS)).rejects.toEqual(UNAUTHENTICATED);
       expect(server.requests).toHaveLength(0);
     },
   );

@@ -59,11 +59,14 @@ export class TokenGuard implements CanActivate {
     @Inject(Reflector) private readonly reflector: Reflector,
   ) {}
 
-  /** @throws TerminalError 401 `unauthenticated`, 403 `forbidden`; RetryableError 503 `identity-unavailable` */
+  /** @throws TerminalError 401 `unauthenticated`, 403 `forbidden`; RetryableError 503 `identity-unavailable`, 429 `rate-limited` */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     if (this.metadata<boolean>(PUBLIC_ROUTE, context)) return true;
     const carrier = carrierOf(context);
-    const principal = await this.authentication.authenticate((name) => headerOf(carrier, name));
+    const principal = await this.authentication.authenticate(
+      (name) => headerOf(carrier, name),
+      addressOf(carrier),
+    );
     const { service, allowedCallers } = this.options;
     const callers = this.metadata<string[]>(ALLOWED_CALLERS, context) ?? allowedCallers;
     if (callers && !isAllowed(principal, callers))
@@ -94,6 +97,11 @@ function headerOf(carrier: object, name: string): string | undefined {
   const value = headers ? headers[name] : get?.call(carrier, name);
   const first: unknown = Array.isArray(value) ? value[0] : value;
   return typeof first === 'string' ? first : undefined;
+}
+
+/** Express's: the other end of the connection, or what a proxy says whom the service trusts. API keys come over HTTP alone. */
+function addressOf(carrier: object): string {
+  return (carrier as Partial<Request>).ip ?? 'unknown';
 }
 
 const forbidden = (message: string) => new TerminalError('forbidden', message, { status: 403 });

@@ -1,0 +1,48 @@
+import { FailedAttempts, networkOf } from './failed-attempts.js';
+
+const LIMITED = expect.objectContaining({
+  code: 'rate-limited',
+  status: 429,
+  headers: {
+    'RateLimit-Policy': '"failures";q=30;w=60',
+    RateLimit: expect.stringMatching(/^"failures";r=0;t=\d+$/),
+  },
+});
+
+describe('failed attempts', () => {
+  it('are 30 a minute for one address, and for each its own', () => {
+    const attempts = new FailedAttempts();
+    for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
+    expect(() => attempts.begin('192.0.2.1')).toThrow(LIMITED);
+    attempts.begin('192.0.2.2');
+  });
+
+  it('are those that were not taken back', () => {
+    const attempts = new FailedAttempts();
+    for (let i = 0; i < 100; i += 1) attempts.begin('192.0.2.1')();
+    for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
+    expect(() => attempts.begin('192.0.2.1')).toThrow(LIMITED);
+  });
+
+  it('are forgotten a minute after the first', async () => {
+    const attempts = new FailedAttempts();
+    for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
+    // The cache looks at the clock once a millisecond.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const later = performance.now() + 61_000;
+    jest.spyOn(performance, 'now').mockReturnValue(later);
+    expect(() => attempts.begin('192.0.2.1')).not.toThrow();
+    jest.restoreAllMocks();
+  });
+
+  it.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2'],
+    ['2001:db8::1', '2001:db8:0:0'],
+    ['::1', '0:0:0:0'],
+    ['unknown', 'unknown'],
+  ])('of %s are those of %s', (address, network) => {
+    expect(networkOf(address)).toBe(network);
+  });
+});
