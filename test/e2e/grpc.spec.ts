@@ -513,6 +513,43 @@ describe('the gateway over gRPC', () => {
     balancer.close();
   });
 
+  it('answers on while one of two instances is killed, and every task that it accepted is finished', async () => {
+    const quick = { LEASE_MS: '1500', RECONCILE_MS: '200', LOST_AFTER_MS: '500' };
+    const [first, second] = await Promise.all([stack.spawnAgent(quick), stack.spawnAgent(quick)]);
+    // An agent that is named twice has two addresses.
+    const gateway = await stack.spawnGateway({
+      'agent-test': `${first.grpcUrl},agent-test=${second.grpcUrl}`,
+    });
+    const through = stack.apiThrough(gateway, 'agent-test', { tenant: 'survivor' });
+    const prompt = await answering('alive');
+    const known = await through.accepted({ prompt });
+    const ids = [known];
+    const statuses: number[] = [];
+    let stop = false;
+    const going = (what: () => Promise<{ status: number }>) => async () => {
+      while (!stop) statuses.push((await what()).status);
+    };
+    const submit = async () => {
+      const answered = await through.submit({ prompt });
+      ids.push(answered.body.task_id);
+      return answered;
+    };
+    const loops = [going(() => through.get(known)), going(() => through.get(known)), going(submit)];
+    const load = Promise.all(loops.map((loop) => loop()));
+    await eventually(() => ids.length > 20);
+    first.kill('SIGKILL');
+    await first.exited;
+    const before = ids.length;
+    await eventually(() => ids.length > before + 20);
+    stop = true;
+    await load;
+    expect(new Set(statuses)).toEqual(new Set([200, 202]));
+    expect(new Set(ids).size).toBe(ids.length);
+    const views = await Promise.all(ids.map((id) => through.ended(id)));
+    expect(new Set(views.map(({ status }) => status))).toEqual(new Set(['completed']));
+    await Promise.all([second.stop(), gateway.stop()]);
+  });
+
   it('passes the deadline of a task on', async () => {
     const gateway = await stack.spawnGateway({ 'agent-test': agent.grpcUrl });
     const through = stack.apiThrough(gateway, 'agent-test');

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Tokens, type Principal } from '#libs/auth';
@@ -33,6 +34,8 @@ const STREAM_MS = 86_400_000;
 /** A stream that broke is taken up again for so long; then the client does it. */
 const RESUME_MS = 20_000;
 const RESUME_PAUSE_MS = 250;
+/** The instance that was asked has gone, or is going. */
+const GONE = ['unreachable', 'draining'];
 
 /** The agents' API over gRPC, with the caller's identity passed on. Answers have the form of the agents' REST door. */
 @Injectable()
@@ -69,13 +72,18 @@ export class AgentClient implements OnApplicationShutdown {
     task: agentsV1.TaskRequest,
     by: OnBehalf,
   ): Promise<{ task_id: string; status: string }> {
-    const { task_id, status } = await this.ask<agentsV1.TaskResponse>(agent, 'SubmitTask', task, by);
+    const { task_id, status } = await this.ask<agentsV1.TaskResponse>(
+      agent,
+      'SubmitTask',
+      repeatable(task),
+      by,
+    );
     return { task_id, status };
   }
 
   /** Submits and waits for the end, up to `waitMs`. */
   async run(agent: string, task: agentsV1.TaskRequest, waitMs: number, by: OnBehalf): Promise<TaskView> {
-    const request = { ...task, wait_ms: waitMs };
+    const request = repeatable({ ...task, wait_ms: waitMs });
     return viewOf(
       await this.ask<agentsV1.TaskResponse>(agent, 'SubmitTask', request, by, waitMs + ANSWER_MS),
     );
@@ -104,7 +112,8 @@ export class AgentClient implements OnApplicationShutdown {
     after: number,
     by: OnBehalf & { signal: AbortSignal },
   ): Promise<AsyncGenerator<agentsV1.StepEvent>> {
-    return this.resumed(agent, taskId, after, by, await this.attach(agent, taskId, after, by));
+    const first = await onceMore(() => this.attach(agent, taskId, after, by), by);
+    return this.resumed(agent, taskId, after, by, first);
   }
 
   private async *resumed(
@@ -153,7 +162,11 @@ export class AgentClient implements OnApplicationShutdown {
     by: OnBehalf,
     timeoutMs = ANSWER_MS,
   ): Promise<T> {
-    return this.clients.get(agent)!.unary<T>(method, request, await this.options(agent, by, timeoutMs));
+    const client = this.clients.get(agent)!;
+    return onceMore(
+      async () => client.unary<T>(method, request, await this.options(agent, by, timeoutMs)),
+      by,
+    );
   }
 
   private async options(
@@ -168,6 +181,21 @@ export class AgentClient implements OnApplicationShutdown {
   onApplicationShutdown(): void {
     for (const client of this.clients.values()) client.close();
   }
+}
+
+/** Every request can be repeated: once more, at the next instance, when the one that was asked has gone. */
+async function onceMore<T>(ask: () => Promise<T>, { signal }: OnBehalf): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (signal?.aborted || !(error instanceof BatonError && GONE.includes(error.code))) throw error;
+    return ask();
+  }
+}
+
+/** The task has an id before it is submitted, unless its client has a key for it: submitted again it is the same task. */
+function repeatable(task: agentsV1.TaskRequest): agentsV1.TaskRequest {
+  return task.idempotency_key === undefined ? { ...task, task_id: randomUUID() } : task;
 }
 
 /** Absent in a message is null. The members stand in the order of the REST door's. */

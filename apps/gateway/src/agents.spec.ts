@@ -9,8 +9,18 @@ describe('agents behind the gateway', () => {
     ]);
   });
 
+  it('reads several addresses of one agent', () => {
+    const agents = parseAgents('agent-a=grpc://10.0.0.1:1,agent-b=grpc://b:2,agent-a=grpc://10.0.0.2:3/');
+    expect([...agents]).toEqual([
+      ['agent-a', 'grpc://ipv4:10.0.0.1:1,10.0.0.2:3'],
+      ['agent-b', 'grpc://b:2'],
+    ]);
+  });
+
   it.each([
     '',
+    'agent-a=grpc://10.0.0.1:1,agent-a=grpc://name:1',
+    'agent-a=grpc://10.0.0.1:1,agent-a=grpcs://10.0.0.2:1',
     'search=grpc://a:1',
     'agent-search',
     'agent-search=nowhere',
