@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Principal, Tokens } from '#libs/auth';
 import type { agentsV1 } from '#libs/contracts';
 import { AgentClient } from './agent-client.js';
-import { FakeAgent } from './fake-agent.fixture.js';
+import { breakOff, FakeAgent } from './fake-agent.fixture.js';
 
 const BY = { caller: {} as Principal, signal: new AbortController().signal };
 const ANSWER = { task_id: 't', status: 'running' };
@@ -88,4 +88,63 @@ it('an agent that is not there is unreachable', async () => {
   const [only] = agents;
   only!.die();
   await expect(ask(only!).get('agent-a', 't', BY)).rejects.toEqual(UNREACHABLE);
+});
+
+describe('a stream of steps', () => {
+  let skew: number;
+  beforeEach(() => {
+    skew = 0;
+    const now = performance.now.bind(performance);
+    jest.spyOn(performance, 'now').mockImplementation(() => now() + skew);
+  });
+
+  /** Reads on its own. */
+  async function reading(agent: FakeAgent) {
+    const seen: string[] = [];
+    const steps = await ask(agent).steps('agent-a', 't', 0, BY);
+    const ended = (async () => {
+      for await (const { type } of steps) seen.push(type);
+    })();
+    ended.catch(() => undefined);
+    return { seen, ended };
+  }
+  const attached = (agent: FakeAgent, times: number) => until(() => agent.streams.length === times);
+
+  it('that breaks now and then goes on, however quiet it is in between', async () => {
+    const agent = agents[0]!;
+    const { seen, ended } = await reading(agent);
+    for (let times = 1; times < 4; times += 1) {
+      breakOff(agent.streams.at(-1)!);
+      await attached(agent, times + 1);
+      // The gateway has to see that it is attached, before time passes.
+      await sleep(100);
+      skew += 30_000;
+    }
+    agent.streams.at(-1)!.write({ type: 'finish', sequence: 1 });
+    agent.streams.at(-1)!.end();
+    await ended;
+    expect(seen).toEqual(['finish']);
+  });
+
+  it('is cut when nobody has answered for 20 s', async () => {
+    const agent = agents[0]!;
+    const { ended } = await reading(agent);
+    agent.die();
+    await sleep(600);
+    skew += 10_000;
+    await expect(Promise.race([ended, sleep(400, 'going on')])).resolves.toBe('going on');
+    skew += 10_000;
+    await expect(ended).rejects.toEqual(UNREACHABLE);
+  });
+
+  it('is cut when all that is attached breaks at once, for 20 s', async () => {
+    const agent = agents[0]!;
+    agent.onStream = (stream) => {
+      skew += 6000;
+      breakOff(stream);
+    };
+    const { ended } = await reading(agent);
+    await expect(ended).rejects.toEqual(UNREACHABLE);
+    expect(agent.streams.length).toBeLessThan(8);
+  });
 });

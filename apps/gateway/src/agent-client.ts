@@ -34,6 +34,8 @@ const STREAM_MS = 86_400_000;
 /** A stream that broke is taken up again for so long; then the client does it. */
 const RESUME_MS = 20_000;
 const RESUME_PAUSE_MS = 250;
+/** A stream that held for so long was there: what breaks it next is another outage. */
+const STEADY_MS = 1000;
 /** The instance that was asked has gone, or is going. */
 const GONE = ['unreachable', 'draining'];
 
@@ -124,11 +126,17 @@ export class AgentClient implements OnApplicationShutdown {
     first: AsyncGenerator<agentsV1.StepEvent>,
   ): AsyncGenerator<agentsV1.StepEvent> {
     let last = after;
+    let stream: AsyncGenerator<agentsV1.StepEvent> | undefined = first;
+    let attachedAt = performance.now();
     let brokenAt: number | undefined;
     let finished = false;
-    for (let stream: AsyncGenerator<agentsV1.StepEvent> | undefined = first; ; stream = undefined)
+    for (;;)
       try {
-        for await (const step of stream ?? (await this.attach(agent, taskId, last, by))) {
+        if (!stream) {
+          stream = await this.attach(agent, taskId, last, by);
+          attachedAt = performance.now();
+        }
+        for await (const step of stream) {
           brokenAt = undefined;
           if (step.sequence > 0) last = step.sequence;
           yield step;
@@ -138,8 +146,11 @@ export class AgentClient implements OnApplicationShutdown {
       } catch (error) {
         // The end would come again.
         if (finished) return;
-        brokenAt ??= performance.now();
-        const isOver = by.signal.aborted || performance.now() - brokenAt > RESUME_MS;
+        const now = performance.now();
+        if (stream && now - attachedAt >= STEADY_MS) brokenAt = undefined;
+        stream = undefined;
+        brokenAt ??= now;
+        const isOver = by.signal.aborted || now - brokenAt > RESUME_MS;
         if (isOver || !(error instanceof BatonError && error.retryable)) throw error;
         await sleep(RESUME_PAUSE_MS, undefined, { signal: by.signal });
       }
