@@ -57,6 +57,17 @@ export function handOffSuite(
     const right = async (subject = stack.subject()) => ({
       authorization: await tokens.authorization('agent-test', subject),
     });
+    /** A token for the agent as nobody would get it. */
+    const bearer = (more: object = {}) => {
+      const claims = {
+        sub: 'developer',
+        user: 'developer',
+        tenant: 'dev',
+        aud: 'agent-test',
+        scope: 'tasks:write',
+      };
+      return `Bearer ${stack.signer.sign({ ...claims, act: { sub: 'tests' }, ...more })}`;
+    };
     const api = () => stack.api(agent);
 
     describe('a task', () => {
@@ -244,16 +255,6 @@ export function handOffSuite(
     });
 
     describe('a message that cannot become a task', () => {
-      const claims = (more: object = {}) => ({
-        sub: 'developer',
-        user: 'developer',
-        tenant: 'dev',
-        aud: 'agent-test',
-        scope: 'tasks:write',
-        act: { sub: 'tests' },
-        ...more,
-      });
-      const bearer = (more: object = {}) => `Bearer ${stack.signer.sign(claims(more))}`;
       const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
 
       /** `replied`: the caller, who waits, is told as well. */
@@ -289,7 +290,11 @@ export function handOffSuite(
           'with results for somebody else',
           'forbidden',
           false,
-          () => ({ body: { reply_to: 'orchestrator' } }),
+          // Sent by another: the caller who looks for a result is the one who must not get it.
+          () => ({
+            headers: { authorization: bearer({ act: { sub: 'orchestrator' } }) },
+            body: { reply_to: 'tests' },
+          }),
         ],
         ['without a token', 'unauthenticated', false, () => ({ headers: { authorization: undefined } })],
         [
@@ -324,7 +329,7 @@ export function handOffSuite(
         ],
       ];
 
-      it.each(kinds)('%s becomes a dead letter: %s', async (_, reason, replied, make) => {
+      it.each(kinds)('%s becomes a dead letter: %s', async (title, reason, replied, make) => {
         const made = await make();
         const { id, taskId } = await caller.sendRaw({
           ...made,

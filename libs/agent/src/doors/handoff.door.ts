@@ -1,6 +1,7 @@
 import { Controller, Inject, type Type } from '@nestjs/common';
 import { EventPattern, Payload } from '@nestjs/microservices';
 import { onlyUserOf, type Principal } from '#libs/auth';
+import { LOGGER } from '#libs/chassis';
 import {
   BatonError,
   parseTaskId,
@@ -9,7 +10,8 @@ import {
   type AgentTaskCancel,
   type AgentTaskEvent,
 } from '#libs/contracts';
-import type { IncomingMessage } from '#libs/messaging';
+import { inboxId, type IncomingMessage } from '#libs/messaging';
+import type { Logger } from '#libs/telemetry';
 import type { Agent } from '../agent.js';
 import { Canceller } from '../canceller.js';
 import { taskOfEvent } from '../handoff/handed-off-task.js';
@@ -27,6 +29,7 @@ export function createHandoffDoor({ definition }: Agent): Type {
       @Inject(Senders) private readonly senders: Senders,
       @Inject(Intake) private readonly intake: Intake,
       @Inject(Canceller) private readonly canceller: Canceller,
+      @Inject(LOGGER) private readonly logger: Logger,
     ) {}
 
     @EventPattern<string>(tasksTopic(definition.id))
@@ -54,7 +57,10 @@ export function createHandoffDoor({ definition }: Agent): Type {
             status: 403,
           },
         );
-      await this.intake.acceptMessage(task, { consumer: definition.id, id: message.id });
+      const inbox = { consumer: definition.id, id: inboxId(message, caller) };
+      if (await this.intake.acceptMessage(task, inbox)) return;
+      const { id: message_id, topic } = message;
+      this.logger.warn({ message_id, topic, task_id: task.id }, 'message was seen before, but has no task');
     }
 
     /** Twice the same cancel is one: it needs no inbox. */

@@ -3,7 +3,7 @@ import { EventPattern, Payload } from '@nestjs/microservices';
 import { isService, TokenVerifier } from '#libs/auth';
 import { resultsTopic, TerminalError, type AgentResultEvent, type AgentStepEvent } from '#libs/contracts';
 import { Database, type Query } from '#libs/database';
-import { InboxRepository, type IncomingMessage } from '#libs/messaging';
+import { inboxId, InboxRepository, type IncomingMessage } from '#libs/messaging';
 
 /** What a service does with the results and steps of tasks that it handed off. */
 export interface ResultHandler {
@@ -31,7 +31,7 @@ export function createResultsDoor(service: string, handler: InjectionToken): Typ
 
     @EventPattern<string>(resultsTopic(service))
     async handle(@Payload() message: IncomingMessage): Promise<void> {
-      const { id, headers, appendedAt } = message;
+      const { headers, appendedAt } = message;
       if (message.kind !== 'AgentResultEvent' && message.kind !== 'AgentStepEvent')
         throw new TerminalError('unexpected-message', `${message.kind} does not belong here`);
       const sender = await this.verifier.verify(headers['authorization'], service, appendedAt);
@@ -41,7 +41,7 @@ export function createResultsDoor(service: string, handler: InjectionToken): Typ
           status: 403,
         });
       await this.database.transaction(async (query) => {
-        if (!(await this.inbox.record(query, id))) return;
+        if (!(await this.inbox.record(query, inboxId(message, sender)))) return;
         if (message.kind === 'AgentResultEvent') await this.results.onResult(message.body, tenant, query);
         else await this.results.onStep(message.body, tenant, query);
       });

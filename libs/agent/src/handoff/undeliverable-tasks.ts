@@ -11,6 +11,7 @@ import {
 import { Database } from '#libs/database';
 import {
   deadLetterOf,
+  inboxId,
   InboxRepository,
   MessageRelay,
   OutboxRepository,
@@ -58,7 +59,7 @@ export class UndeliverableTasks {
     // What cannot be stored could not be given up, and its consumer would die of it for ever.
     const messages: OutboxMessage[] = storable([letter, ...this.replies(poison, sender)]);
     await this.database.transaction(async (query) => {
-      if (await this.inbox.record(query, raw.id)) await this.outbox.add(query, messages);
+      if (await this.inbox.record(query, inboxId(raw, sender))) await this.outbox.add(query, messages);
     });
     this.relay.wake();
   }

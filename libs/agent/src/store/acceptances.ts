@@ -20,7 +20,7 @@ export interface NewTask extends Omit<AgentTask, 'sessionId' | 'id' | 'timeoutMs
 /** `message` brought the task: P8, one that was seen before creates nothing. */
 type Acceptance = NewTask & { message?: InboxEntry };
 
-/** A message by its id, as one consumer has seen it. */
+/** A message as one consumer has seen it; `id` is that of `inboxId`. */
 export interface InboxEntry {
   consumer: string;
   id: string;

@@ -81,7 +81,8 @@ export class BullHandoffServer extends Server implements CustomTransportStrategy
       throw new DelayedError();
     }
     const sender = SOURCE.exec(raw.headers['ce_source'] ?? '')?.[1];
-    if (sender) this.own.channels.publish(deliveredChannel(sender), raw.id);
+    // The job's id is what the sender's relay gave it; the headers may claim another.
+    if (sender && job.id) this.own.channels.publish(deliveredChannel(sender), job.id);
   }
 
   private dispatch(topic: string, message: IncomingMessage, context: BullContext): Promise<void> {
@@ -101,16 +102,17 @@ function rawMessage(topic: string, job: Job<HandoffJob>): RawMessage {
   const headers = Object.fromEntries(
     entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
-  const appendedAt = new Date(job.timestamp);
+  const place = JSON.stringify([topic, job.id]);
   return {
-    id: messageId(headers, { topic, partition: 0, offset: job.id ?? null, appendedAt }),
+    id: messageId(headers, place),
+    place,
     topic,
     partition: 0,
     offset: null,
     key: typeof key === 'string' ? key : '',
     headers,
     value: Buffer.from(typeof value === 'string' ? value : '', 'base64'),
-    appendedAt,
+    appendedAt: new Date(job.timestamp),
     traceparent: traceparentOf(headers),
   };
 }

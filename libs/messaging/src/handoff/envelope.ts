@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import type { Principal } from '#libs/auth';
 import { AVRO_NAMESPACE, type MessageKind } from '#libs/contracts';
 import type { RawMessage } from './handoff.js';
 
@@ -34,18 +35,25 @@ export function envelopeHeaders(row: EnvelopeOfRow): Record<string, string> {
   return headers;
 }
 
-type Place = Pick<RawMessage, 'topic' | 'partition' | 'offset' | 'appendedAt'>;
-
 /**
  * The message's id: `ce_id` if it is a UUID. CloudEvents allows any text that is unique for its source, so another one is hashed with
- * `ce_source`; without one, the message's place in the log is its identity.
+ * `ce_source`; without one, the message's place is its id. A claim of whoever sent it: see `inboxId`.
  */
-export function messageId(headers: Record<string, string>, place: Place): string {
+export function messageId(headers: Record<string, string>, place: string): string {
   const { ce_id: id, ce_source: source } = headers;
   if (id && UUID.test(id)) return id.toLowerCase();
-  const name = id
-    ? ['ce', source ?? '', id]
-    : ['place', place.topic, place.partition, place.offset, place.appendedAt.getTime()];
+  return uuidOf(JSON.stringify(id ? ['ce', source ?? '', id] : ['place', place]));
+}
+
+/**
+ * What the inbox knows a message by: its id as that of its sender alone, so that nobody can use up the id of somebody else's message.
+ * @param sender as the token says; null when nobody knows: then only the very same message at the same place is the same
+ */
+export function inboxId(
+  { id, place }: Pick<RawMessage, 'id' | 'place'>,
+  sender: Pick<Principal, 'caller' | 'tenant'> | null,
+): string {
+  const name = sender ? ['inbox', sender.caller, sender.tenant, id] : ['inbox', place];
   return uuidOf(JSON.stringify(name));
 }
 

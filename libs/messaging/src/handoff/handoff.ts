@@ -66,10 +66,12 @@ export interface Handoff {
 /** A message as it came off the wire. */
 export interface RawMessage {
   /**
-   * UUID: `ce_id`, or for a sender that gave none (or another kind of id) one derived from `ce_source` and `ce_id`, or from topic, partition, offset
-   * and time. The same message has the same id however often it comes.
+   * UUID: `ce_id`, or for a sender that gave none (or another kind of id) one derived from `ce_source` and `ce_id`, or from `place`. The same message
+   * has the same id however often it comes, but anybody can claim any id: inboxes go by `inboxId`.
    */
   id: string;
+  /** Where it stands, as text: topic, partition, offset and the broker's time, or queue and job. Nobody can claim the place of another message. */
+  place: string;
   topic: string;
   /** Zero with BullMQ. */
   partition: number;

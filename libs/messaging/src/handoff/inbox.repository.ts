@@ -16,7 +16,10 @@ export class InboxRepository {
     this.consumer = service;
   }
 
-  /** In the transaction of `query`, before what follows from the message: false when it was handled before. */
+  /**
+   * In the transaction of `query`, before what follows from the message: false when it was handled before.
+   * @param messageId of `inboxId`
+   */
   async record(query: Query, messageId: string): Promise<boolean> {
     const rows = await query(
       `insert into ${this.table} (consumer, message_id) values ($1, $2) on conflict do nothing returning 1`,

@@ -18,9 +18,11 @@ export function rawMessage(
   const headers = textHeaders(message.headers);
   // A time that a sender claims must not decide which tokens are valid.
   const appendedAt = brokerStamped(message) ? new Date(Number(message.timestamp)) : new Date();
-  const sentAt = new Date(Number(message.timestamp));
+  // With its time, as a topic that was made anew counts from zero again.
+  const place = JSON.stringify([topic, partition, message.offset, message.timestamp]);
   return {
-    id: messageId(headers, { topic, partition, offset: message.offset, appendedAt: sentAt }),
+    id: messageId(headers, place),
+    place,
     topic,
     partition,
     offset: message.offset,
