@@ -231,6 +231,26 @@ export function handOffSuite(
         expect(await caller.deadLetters(body.task_id)).toEqual([]);
       });
 
+      it('cannot be swallowed by forged ones that claim its id', async () => {
+        const id = randomUUID();
+        const forged = [
+          { headers: { authorization: undefined } },
+          { headers: { authorization: bearer({ aud: 'gateway' }) } },
+          { headers: { authorization: bearer({ act: { sub: 'orchestrator' } }) }, body: { prompt: ' ' } },
+          { headers: { authorization: bearer({ tenant: 'other' }) }, body: { prompt: ' ' } },
+        ];
+        // Over BullMQ a job's id is a claim, too, but only of somebody who could as well delete the job.
+        for (const one of forged) await caller.sendRaw({ ...one, headers: { ...one.headers, ce_id: id } });
+        await eventually(async () => (await caller.deadLettersOf(id)).length === forged.length);
+        const body = { task_id: randomUUID(), prompt: await script(answer('Mine.')) };
+        for (let i = 0; i < 2; i += 1)
+          await caller.sendRaw({ body, headers: { ...(await right()), ce_id: id } });
+        expect(await resultOf(body.task_id)).toMatchObject([{ status: 'completed', output: 'Mine.' }]);
+        await settled();
+        expect(await caller.results(body.task_id)).toHaveLength(1);
+        expect(await caller.deadLettersOf(id)).toHaveLength(forged.length);
+      });
+
       it('control: with another request, or from another tenant, it is refused', async () => {
         const body = {
           task_id: randomUUID(),
@@ -348,17 +368,20 @@ export function handOffSuite(
         if (replied) expect(await resultOf(taskId)).toMatchObject([{ status: 'failed', error: reason }]);
         await caller.sendRaw({ id, ...made, headers: { ...(await right()), ...made.headers } });
         await settled();
-        expect(await caller.deadLettersOf(id)).toHaveLength(1);
+        // Without a sender the place alone tells messages apart; a queue has a job only once.
+        const sentByNobody = reason === 'unauthenticated' || title.startsWith("with a person's own");
+        const letters = sentByNobody && given.env['KAFKA_BROKERS'] ? 2 : 1;
+        await eventually(async () => (await caller.deadLettersOf(id)).length >= letters);
+        expect(await caller.deadLettersOf(id)).toHaveLength(letters);
         expect(await caller.results(taskId)).toHaveLength(replied ? 1 : 0);
       });
 
-      it('too large becomes a dead letter as well, or is refused by the broker', async () => {
-        const id = randomUUID();
-        const sent = await caller
-          .sendRaw({ id, value: Buffer.alloc(MEGABYTE + 100), headers: await right() })
-          .catch((error: Error) => error);
-        if (sent instanceof Error) expect(sent.message).toMatch(/large|size|maximum/i);
-        else expect(await deadLetterOf(id)).toMatchObject({ reason: 'message-too-large' });
+      it('too large becomes a dead letter as well', async () => {
+        const { id } = await caller.sendRaw({ value: Buffer.alloc(MEGABYTE + 100), headers: await right() });
+        expect(await deadLetterOf(id)).toMatchObject({
+          reason: 'message-too-large',
+          payload_bytes: MEGABYTE + 100,
+        });
       });
 
       it('holds nothing up: what came after it in its session is done', async () => {
