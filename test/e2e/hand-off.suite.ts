@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { AgentStepEvent, DeadLetterEvent } from '#libs/contracts';
 import type { Tokens } from '#libs/auth';
 import type { Env } from '#libs/chassis';
@@ -303,6 +303,21 @@ export function handOffSuite(
           'validation',
           true,
           () => ({ body: { session_id: 'a:b' } }),
+        ],
+        [
+          'with an endless session id',
+          'validation',
+          true,
+          () => ({ body: { session_id: randomBytes(5000).toString('hex') } }),
+        ],
+        [
+          'as large as may be',
+          'validation',
+          true,
+          () => ({
+            body: { prompt: 'x'.repeat(MEGABYTE - 4096) },
+            headers: Object.fromEntries(Array.from({ length: 14 }, (_, i) => [`x-${i}`, 'y'.repeat(4000)])),
+          }),
         ],
         ['with a task id that is no UUID', 'validation', true, () => ({ body: { task_id: 'mine' } })],
         ['with NUL in its prompt', 'malformed-request', true, () => ({ body: { prompt: 'a\0b' } })],

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { RetryableError, TerminalError } from '#libs/contracts';
+import { deadLetterOf } from '#libs/messaging';
 import {
   handoffDatabase,
+  REFUSED_TOKEN,
   startMember,
   taskMessage,
   until,
@@ -210,6 +212,47 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
     expect(letters).toEqual([
       expect.objectContaining({ reason: 'avro-invalid', message_id: broken.id, reported_by: sender }),
     ]);
+  });
+
+  it('lets no dead letter wait for ever: one that does not fit comes cut, one whose token is refused without it', async () => {
+    const sender = newService('sender');
+    const letters = await deadLetters();
+    const { send } = await start({ service: sender });
+    const letter = (more: object, token: string | null = null) => {
+      const { key, body, subject, traceparent } = taskMessage('', 's', 'x');
+      const raw = {
+        id: randomUUID(),
+        topic: 't',
+        partition: 0,
+        offset: null,
+        key,
+        headers: {},
+        value: Buffer.alloc(0),
+      };
+      const kept = deadLetterOf(
+        { raw: raw as never, message: null, code: 'validation', cause: null },
+        sender,
+      );
+      return {
+        destination: 'agent.dead-letters',
+        key,
+        kind: 'DeadLetterEvent' as const,
+        body: { ...kept, task_id: body.task_id, ...more },
+        subject: { ...subject, token },
+        traceparent,
+      };
+    };
+    const given = [
+      letter({ task_json: 'x'.repeat(1_100_000) }),
+      letter({ task_json: 'kept' }, REFUSED_TOKEN),
+      letter({ retry_count: 'many' } as object, REFUSED_TOKEN),
+      letter({ task_json: 'good' }),
+    ];
+    await send(given);
+    await until(() => letters.length === given.length);
+    const texts = new Map(letters.map((one) => [one['task_id'], one['task_json']]));
+    expect(given.map(({ body }) => texts.get(body.task_id))).toEqual([null, 'kept', null, 'good']);
+    await until(async () => (await database.outbox()) === 0);
   });
 
   it('ends the process when a message could neither be handled nor be kept', async () => {

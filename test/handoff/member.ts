@@ -5,7 +5,7 @@ import { Pool } from 'pg';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { Tokens } from '#libs/auth';
 import { loadConfig, startService, type Env, type RunningService } from '#libs/chassis';
-import { DEAD_LETTERS_TOPIC, type AgentTaskEvent } from '#libs/contracts';
+import { DEAD_LETTERS_TOPIC, TerminalError, type AgentTaskEvent } from '#libs/contracts';
 import { Database, DatabaseModule, type Query } from '#libs/database';
 import {
   connectHandoff,
@@ -68,11 +68,19 @@ export async function handoffDatabase() {
   };
 }
 
+/** A subject token that the identity service refuses. */
+export const REFUSED_TOKEN = 'refused';
+
+const tokens: Pick<Tokens, 'authorization'> = {
+  authorization: async (audience, subject) => {
+    if (subject?.token === REFUSED_TOKEN) throw new TerminalError('unauthenticated', 'The token is too old');
+    return `Bearer for-${audience}`;
+  },
+};
+
 @Global()
 @Module({
-  providers: [
-    { provide: Tokens, useValue: { authorization: (audience: string) => `Bearer for-${audience}` } },
-  ],
+  providers: [{ provide: Tokens, useValue: tokens }],
   exports: [Tokens],
 })
 class FakeAuthModule {}

@@ -4,7 +4,7 @@ export { SCHEMA_FOLDER } from './avro/schemas.js';
 export { Channels } from './channels.js';
 export { HANDOFF_CONFIG } from './handoff/config.js';
 export { connectHandoff } from './handoff/consumers.js';
-export { deadLetterOf } from './handoff/dead-letter.js';
+export { deadLetterOf, fittingLetter } from './handoff/dead-letter.js';
 export { inboxId } from './handoff/envelope.js';
 export * from './handoff/handoff.js';
 export { HandoffModule } from './handoff/handoff.module.js';

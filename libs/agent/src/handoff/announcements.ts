@@ -12,7 +12,7 @@ import {
   type MessageKind,
 } from '#libs/contracts';
 import type { Subject } from '#libs/auth';
-import { MessageRelay } from '#libs/messaging';
+import { fittingLetter, MessageRelay } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
 import { apply, type RunState } from '../loop/state.js';
 import type { NewTask } from '../store/acceptances.js';
@@ -120,7 +120,7 @@ export class Announcements {
   /** P7: written in the transaction that fails the task. */
   private deadLetter(task: TaskFacts, { result, error_detail }: FinishEntry, retryable: boolean): TakenAlong {
     const lastError = `${result.error}: ${error_detail}`;
-    return this.message(task, DEAD_LETTERS_TOPIC, 'DeadLetterEvent', {
+    const letter = fittingLetter({
       reason: 'task-failed',
       last_error: lastError,
       errors: [],
@@ -140,6 +140,7 @@ export class Announcements {
       payload_bytes: null,
       created_at: Date.now(),
     });
+    return this.message(task, DEAD_LETTERS_TOPIC, 'DeadLetterEvent', letter);
   }
 
   /** The request as it was; its deadline has passed or will have, so the next try gets the longest time. */

@@ -5,6 +5,7 @@ import {
   DEAD_LETTERS_TOPIC,
   resultsTopic,
   RetryableError,
+  TASK_LIMITS,
   type AgentResultEvent,
   type AgentTaskEvent,
 } from '#libs/contracts';
@@ -17,6 +18,7 @@ import {
   OutboxRepository,
   type OutboxMessage,
   type PoisonMessage,
+  type RawMessage,
 } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
 import { storable } from '../loop/storable.js';
@@ -50,7 +52,7 @@ export class UndeliverableTasks {
     const sender = await this.senderOf(poison);
     const letter: OutboxMessage<'DeadLetterEvent'> = {
       destination: DEAD_LETTERS_TOPIC,
-      key: raw.key || raw.id,
+      key: keyOf(raw, raw.key),
       kind: 'DeadLetterEvent',
       body: deadLetterOf(poison, this.agentId),
       subject: sender ?? NOBODY,
@@ -80,7 +82,7 @@ export class UndeliverableTasks {
     if (replyTo === null || !this.senders.mayReplyTo(sender, replyTo)) return [];
     const reply: OutboxMessage<'AgentResultEvent'> = {
       destination: resultsTopic(replyTo),
-      key: message.body.session_id || raw.id,
+      key: keyOf(raw, message.body.session_id),
       kind: 'AgentResultEvent',
       body: this.refusalOf(message.body, poison),
       subject: sender,
@@ -106,6 +108,10 @@ export class UndeliverableTasks {
     };
   }
 }
+
+/** The session that its sender named, if it can be one: an endless text would not fit into the outbox' index. */
+const keyOf = ({ id }: RawMessage, session: string): string =>
+  session.length > 0 && session.length <= TASK_LIMITS.sessionIdChars ? session : id;
 
 function detailOf(cause: unknown): string {
   if (!(cause instanceof BatonError)) return 'Something went wrong; the log has the details';

@@ -11,8 +11,10 @@ import type { RegistrySchemas } from './registry.js';
 import { messageSchemas, recordName, type MessageSchema } from './schemas.js';
 import { readAvro } from './strict-tap.js';
 
-/** Bytes of a message's value, either way. Brokers take as much and a little more for the headers. */
+/** Bytes of a message's value, either way. */
 export const MAX_MESSAGE_BYTES = 1_048_576;
+/** What key and headers may add to it. */
+export const HEADROOM_BYTES = 65_536;
 const MAGIC = 0;
 const HEADER_BYTES = 5;
 /** Header that names the schema where no registry gives it an id: SHA-256 of its canonical form. */

@@ -35,6 +35,14 @@ export function envelopeHeaders(row: EnvelopeOfRow): Record<string, string> {
   return headers;
 }
 
+/** Bytes of what surrounds a message's value, its framing included. */
+export function envelopeBytes(key: string, headers: Record<string, string>): number {
+  const framing = 128 + 8 * Object.keys(headers).length;
+  return Object.entries(headers)
+    .flat()
+    .reduce((sum, text) => sum + Buffer.byteLength(text), framing + Buffer.byteLength(key));
+}
+
 /**
  * The message's id: `ce_id` if it is a UUID. CloudEvents allows any text that is unique for its source, so another one is hashed with
  * `ce_source`; without one, the message's place is its id. A claim of whoever sent it: see `inboxId`.

@@ -8,27 +8,33 @@ import { Tokens } from '#libs/auth';
 import { failpoint, LOGGER } from '#libs/chassis';
 import {
   DEAD_LETTERS_TOPIC,
+  BatonError,
   messageOf,
   recipientOf,
   RetryableError,
   TerminalError,
-  type BatonError,
+  type DeadLetterEvent,
 } from '#libs/contracts';
 import { Batcher } from '#libs/database';
 import type { Logger } from '#libs/telemetry';
-import { MessageCodec } from '../avro/codec.js';
-import { envelopeHeaders } from './envelope.js';
+import { HEADROOM_BYTES, MessageCodec } from '../avro/codec.js';
+import { barestLetter, unsendable } from './dead-letter.js';
+import { envelopeBytes, envelopeHeaders } from './envelope.js';
 import { HANDOFF, type Handoff, type OutgoingMessage } from './handoff.js';
 import { HandoffMetrics } from './metrics.js';
 import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
-import { unsendable } from './dead-letter.js';
 
 const BATCH = 500;
 /** Without `wake()`: what another instance left behind waits so long at most. */
 const POLL_MS = 1000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5000;
+
+/** Characters; an endless key may be what was wrong. */
+const MAX_LETTER_KEY = 1024;
+/** Codes of what no token can be the reason of. */
+const ABOUT_CONTENT = new Set(['avro-invalid', 'message-too-large']);
 
 const keyOf = ({ destination, key }: HeldMessage): string => JSON.stringify([destination, key]);
 
@@ -127,11 +133,11 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     const blocked = new Set<string>();
     for (const [i, message] of held.entries()) {
       const outgoing = prepared[i]!;
-      if (outgoing instanceof TerminalError) await this.bury(message, outgoing);
-      else if (outgoing instanceof RetryableError || blocked.has(keyOf(message))) {
+      if (outgoing instanceof TerminalError && (await this.bury(message, outgoing))) continue;
+      if (outgoing instanceof BatonError || blocked.has(keyOf(message))) {
         blocked.add(keyOf(message));
         waiting.push(message);
-      } else ready.push({ message, outgoing: outgoing as OutgoingMessage });
+      } else ready.push({ message, outgoing });
     }
     const cause = prepared.find((one) => one instanceof RetryableError);
     waiting.push(...(await this.publish(ready)));
@@ -187,6 +193,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       // Without a token to exchange, the service speaks for itself alone.
       const onBehalf = subject.token === null ? undefined : subject;
       if (recipient !== null) headers['authorization'] = await this.tokens.authorization(recipient, onBehalf);
+      if (envelopeBytes(key, headers) > HEADROOM_BYTES)
+        throw new TerminalError('message-too-large', `Key and headers may have ${HEADROOM_BYTES} bytes`);
       return { id, topic, key, headers, value };
     } catch (error) {
       if (error instanceof RetryableError || error instanceof TerminalError) return error;
@@ -194,18 +202,30 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     }
   }
 
-  /** What can never be sent becomes a dead letter; one that is a dead letter already stays, and is tried again. */
-  private async bury(message: HeldMessage, cause: TerminalError): Promise<void> {
+  /**
+   * What can never be sent becomes a dead letter. False for what stays: a dead letter for which this service gets no token. That is for its operator
+   * to mend, and until then nothing of it can be sent.
+   */
+  private async bury(message: HeldMessage, cause: TerminalError): Promise<boolean> {
     this.metrics.published(message.kind, 'poison');
     const fields = { message_id: message.id, kind: message.kind, code: cause.code, err: cause.message };
     this.logger.error(fields, 'message cannot be sent');
-    if (message.kind === 'DeadLetterEvent') return;
+    const letter = this.letterOf(message, cause);
+    if (!letter) return false;
     await this.outbox.replace(message.id, {
       destination: DEAD_LETTERS_TOPIC,
-      key: message.key,
+      key: message.key.length <= MAX_LETTER_KEY ? message.key : message.id,
       kind: 'DeadLetterEvent',
-      body: unsendable(message, cause, this.options.service),
+      body: letter,
     });
     this.woken = true;
+    return true;
+  }
+
+  /** What replaces a message that cannot be sent; it loses the token on behalf of its user. */
+  private letterOf(message: HeldMessage, cause: TerminalError): DeadLetterEvent | null {
+    if (message.kind !== 'DeadLetterEvent') return unsendable(message, cause, this.options.service);
+    if (ABOUT_CONTENT.has(cause.code)) return barestLetter(message.body, this.options.service);
+    return message.subject.token === null ? null : (message.body as DeadLetterEvent);
   }
 }

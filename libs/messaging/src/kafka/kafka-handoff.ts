@@ -9,14 +9,12 @@ import {
   type RecordMetadata,
 } from 'kafkajs';
 import { messageOf, RetryableError } from '#libs/contracts';
-import { MAX_MESSAGE_BYTES } from '../avro/codec.js';
+import { HEADROOM_BYTES, MAX_MESSAGE_BYTES } from '../avro/codec.js';
 import type { HandoffConfig } from '../handoff/config.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
 
 /** How long a topic keeps its messages; inboxes remember longer. */
 export const TOPIC_RETENTION_MS = 7 * 86_400_000;
-/** What a message's headers may add to its value. */
-const HEADROOM_BYTES = 65_536;
 /** After it, the messages count as not delivered and are offered again; less than a relay's hold. */
 const PUBLISH_DEADLINE_MS = 8000;
 const HOLD_MS = 12_000;
