@@ -141,6 +141,33 @@ describeKafka('faults of the hand-off over Kafka', () => {
     expect(inbox.length).toBe(bad.length + 1);
   });
 
+  it('sends what is more than a broker takes at once, in order', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
+    const { send } = await start({ service: newService('sender') });
+    await send(
+      Array.from({ length: 60 }, (_, i) => {
+        const large = taskMessage(topic, 's', String(i));
+        large.body.context = { padding: 'x'.repeat(100_000) };
+        return large;
+      }),
+    );
+    await until(async () => (await effects(receiver)).length === 60);
+    expectOnceInOrder(await effects(receiver), 60);
+  });
+
+  it('holds nothing back for a topic that cannot be made', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
+    const { send } = await start({ service: newService('sender') });
+    for (let i = 0; i < 5; i += 1) {
+      await send([taskMessage('no topic!', 's', String(i)), taskMessage(topic, 's', String(i))]);
+      await until(async () => (await effects(receiver)).length === i + 1, 4000);
+    }
+    expectOnceInOrder(await effects(receiver), 5);
+    await rooms.database.pool.query(`delete from handoff.messages where destination = 'no topic!'`);
+  });
+
   it('brings every message once and in order when the broker dies and comes back', async () => {
     const [topic, receiver] = [newTopic(), newService('receiver')];
     await start({ service: receiver, topic });

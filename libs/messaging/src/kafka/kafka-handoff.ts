@@ -10,6 +10,7 @@ import {
 } from 'kafkajs';
 import { messageOf, RetryableError } from '#libs/contracts';
 import { HEADROOM_BYTES, MAX_MESSAGE_BYTES } from '../avro/codec.js';
+import { envelopeBytes } from '../handoff/envelope.js';
 import type { HandoffConfig } from '../handoff/config.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
 
@@ -18,7 +19,21 @@ export const TOPIC_RETENTION_MS = 7 * 86_400_000;
 /** After it, the messages count as not delivered and are offered again; less than a relay's hold. */
 const PUBLISH_DEADLINE_MS = 8000;
 const HOLD_MS = 12_000;
+/** A topic that failed alone is left alone for so long. */
+const REST_MS = 5000;
 const ACKS_ALL = -1;
+
+const unavailable = (reason: string, cause?: unknown): RetryableError =>
+  new RetryableError('handoff-unavailable', `Kafka: ${reason}`, { cause });
+
+/** What the sends of one `publish` share. */
+interface Publication {
+  producer: Promise<Producer>;
+  messages: readonly OutgoingMessage[];
+  outcomes: Delivery[];
+  /** Nobody waits any more: what was not sent yet must not be. */
+  over: AbortSignal;
+}
 
 /**
  * Kafka as the hand-off: one idempotent producer with acks=all per process.
@@ -33,6 +48,7 @@ export class KafkaHandoff implements Handoff {
   private readonly topics = new Set<string>();
   private admin?: Promise<Admin>;
   private producer?: Promise<Producer>;
+  private readonly restingUntil = new Map<string, number>();
   private readonly partitions = new WeakMap<Message, number>();
 
   constructor(
@@ -52,8 +68,9 @@ export class KafkaHandoff implements Handoff {
       if (wanted.length > 0) await admin.createTopics({ topics: wanted });
       for (const topic of missing) this.topics.add(topic);
     } catch (error) {
-      this.discard('admin');
-      throw new RetryableError('handoff-unavailable', `Kafka: ${messageOf(error)}`, { cause: error });
+      // This one is the broker's answer about a topic; other topics may still be asked for.
+      if ((error as Error).name !== 'KafkaJSAggregateError') this.discardAdmin();
+      throw unavailable(messageOf(error), error);
     }
   }
 
@@ -61,31 +78,33 @@ export class KafkaHandoff implements Handoff {
     try {
       await (await this.openAdmin()).describeCluster();
     } catch (error) {
-      this.discard('admin');
+      this.discardAdmin();
       throw error;
     }
   }
 
+  /** Each topic by itself: one that cannot be made or has lost its leader harms no other. */
   async publish(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
-    const late = new AbortController();
-    try {
-      const sent = this.send(messages);
-      const tooLate = sleep(this.deadlineMs, undefined, { signal: late.signal }).then(() => {
-        throw new Error(`no answer within ${this.deadlineMs} ms`);
-      });
-      // What the abandoned send becomes of, and the timer that was stopped, is nobody's business.
-      sent.catch(() => undefined);
-      tooLate.catch(() => undefined);
-      return await Promise.race([sent, tooLate]);
-    } catch (error) {
-      this.discard('producer');
-      const reason = new RetryableError('handoff-unavailable', `Kafka: ${messageOf(error)}`, {
-        cause: error,
-      });
-      return messages.map(() => reason);
-    } finally {
-      late.abort();
-    }
+    const outcomes = messages.map(({ topic }): Delivery =>
+      unavailable(this.mayTry(topic) ? `no answer within ${this.deadlineMs} ms` : 'failed a moment ago'),
+    );
+    const over = new AbortController();
+    const batches = [...batchesOf(messages)].filter(([topic]) => this.mayTry(topic));
+    const producer = (this.producer ??= this.connected(this.newProducer()));
+    // Whoever awaits it gets its error; with topics that cannot be made that is nobody.
+    producer.catch(() => undefined);
+    const sent = batches.map(([topic, chunks]) =>
+      this.send(topic, chunks, { producer, messages, outcomes, over: over.signal }),
+    );
+    const tooLate = sleep(this.deadlineMs, undefined, { signal: over.signal }).catch(() => undefined);
+    await Promise.race([Promise.all(sent), tooLate]);
+    over.abort();
+    const failed = new Set(messages.filter((_, i) => outcomes[i] !== 'delivered').map(({ topic }) => topic));
+    const isHealthy = outcomes.includes('delivered');
+    for (const [topic] of batches) if (failed.has(topic)) this.failed(topic, isHealthy);
+    if (batches.some(([topic]) => failed.has(topic))) this.discardProducer(producer);
+    // What an abandoned send still becomes of is nobody's business.
+    return [...outcomes];
   }
 
   async close(): Promise<void> {
@@ -94,24 +113,43 @@ export class KafkaHandoff implements Handoff {
       if (one.status === 'fulfilled') await one.value?.disconnect().catch(() => undefined);
   }
 
-  private async send(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
-    await this.prepare([...new Set(messages.map(({ topic }) => topic))]);
-    const producer = await (this.producer ??= this.connected(this.newProducer()));
-    const records = messages.map(({ key, value, headers }): Message => ({ key, value, headers }));
-    const byTopic = new Map<string, Message[]>();
-    messages.forEach(({ topic }, i) => {
-      const batch = byTopic.get(topic);
-      if (batch) batch.push(records[i]!);
-      else byTopic.set(topic, [records[i]!]);
-    });
-    const stored = await producer.sendBatch({
-      acks: ACKS_ALL,
-      topicMessages: [...byTopic].map(([topic, batch]) => ({ topic, messages: batch })),
-    });
-    return confirm(
-      messages.map(({ topic }, i) => ({ topic, partition: this.partitions.get(records[i]!) })),
-      stored,
-    );
+  /** One batch after the other, none after one that failed: the order of a key is that of its messages. */
+  private async send(topic: string, chunks: number[][], publication: Publication): Promise<void> {
+    const { producer, messages, outcomes, over } = publication;
+    for (const chunk of chunks)
+      try {
+        await this.prepare([topic]);
+        const client = await producer;
+        if (over.aborted) return;
+        const records = chunk.map((i): Message => {
+          const { key, value, headers } = messages[i]!;
+          return { key, value, headers };
+        });
+        const stored = await client.sendBatch({
+          acks: ACKS_ALL,
+          topicMessages: [{ topic, messages: records }],
+        });
+        const wanted = records.map((record) => ({ topic, partition: this.partitions.get(record) }));
+        const confirmed = confirm(wanted, stored);
+        chunk.forEach((i, n) => (outcomes[i] = confirmed[n]!));
+        if (confirmed.some((outcome) => outcome !== 'delivered')) return;
+      } catch (error) {
+        const reason = error instanceof RetryableError ? error : unavailable(messageOf(error), error);
+        for (const i of chunks.flat()) if (outcomes[i] !== 'delivered') outcomes[i] = reason;
+        return;
+      }
+  }
+
+  private mayTry(topic: string): boolean {
+    return (this.restingUntil.get(topic) ?? 0) <= performance.now();
+  }
+
+  /** @param alone other topics are well: this one must not cost each publication its whole deadline */
+  private failed(topic: string, alone: boolean): void {
+    // It may have been deleted meanwhile.
+    this.topics.delete(topic);
+    if (alone) this.restingUntil.set(topic, performance.now() + REST_MS);
+    else this.restingUntil.delete(topic);
   }
 
   private openAdmin(): Promise<Admin> {
@@ -138,11 +176,14 @@ export class KafkaHandoff implements Handoff {
     return client;
   }
 
-  private discard(which: 'producer' | 'admin'): void {
-    const former: Promise<Producer | Admin> | undefined = this[which];
-    this[which] = undefined;
-    // Topics may have been deleted meanwhile.
-    this.topics.clear();
+  private discardProducer(former: Promise<Producer>): void {
+    if (this.producer === former) this.producer = undefined;
+    former.then((client) => client.disconnect()).catch(() => undefined);
+  }
+
+  private discardAdmin(): void {
+    const former = this.admin;
+    this.admin = undefined;
     former?.then((client) => client.disconnect()).catch(() => undefined);
   }
 
@@ -162,6 +203,26 @@ export class KafkaHandoff implements Handoff {
       configEntries: Object.entries(entries).map(([name, value]) => ({ name, value: String(value) })),
     };
   }
+}
+
+/**
+ * The places of messages by topic, in batches that a broker takes: what it limits is not a message, but the batch of a partition, and
+ * kafkajs makes one of everything that it gets at once.
+ */
+export function batchesOf(messages: readonly OutgoingMessage[]): Map<string, number[][]> {
+  const topics = new Map<string, { chunks: number[][]; room: number }>();
+  messages.forEach(({ topic, key, headers, value }, i) => {
+    const bytes = value.length + envelopeBytes(key, headers);
+    const batches = topics.get(topic) ?? { chunks: [], room: 0 };
+    if (bytes > batches.room) {
+      batches.chunks.push([]);
+      batches.room = MAX_MESSAGE_BYTES;
+    }
+    batches.chunks.at(-1)!.push(i);
+    batches.room -= bytes;
+    topics.set(topic, batches);
+  });
+  return new Map([...topics].map(([topic, { chunks }]) => [topic, chunks]));
 }
 
 /**
