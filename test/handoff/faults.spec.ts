@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import kafkajs from 'kafkajs';
+import { RetryableError } from '#libs/contracts';
 import {
   handoffDatabase,
   startMember,
@@ -166,6 +167,41 @@ describeKafka('faults of the hand-off over Kafka', () => {
     }
     expectOnceInOrder(await effects(receiver), 5);
     await rooms.database.pool.query(`delete from handoff.messages where destination = 'no topic!'`);
+  });
+
+  it('goes past messages that wait, in the same partition, and does these in order when they may', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const env = { ...rooms.transport.env, KAFKA_PARTITIONS: '1' };
+    let full = true;
+    const options: MemberOptions = {
+      ...{ service: receiver, topic, env, databaseUrl: rooms.database.url },
+      onMessage: async (message, effect) => {
+        if (full && message.key.startsWith('full'))
+          throw new RetryableError('backlog-full', 'Full', { retryAfterMs: 5000 });
+        await effect();
+      },
+    };
+    const first = await start(options);
+    const { send } = await start({ service: newService('sender'), env });
+    // More than one answer of the broker holds.
+    const padding = 'x'.repeat(8000);
+    await send(
+      Array.from({ length: 300 }, (_, i) => {
+        const waiting = taskMessage(topic, `full${i % 30}`, String(i));
+        waiting.body.context = { padding };
+        return waiting;
+      }),
+    );
+    await send(Array.from({ length: 50 }, (_, i) => taskMessage(topic, `other${i % 5}`, String(i))));
+    await until(async () => (await effects(receiver)).length === 50, 15_000);
+    // Whoever comes next finds everything that waits, and what was done past it is known.
+    await first.stop();
+    await start(options);
+    await send([taskMessage(topic, 'other', '0')]);
+    await until(async () => (await effects(receiver)).length === 51, 20_000);
+    full = false;
+    await until(async () => (await effects(receiver)).length === 351, 60_000);
+    expectOnceInOrder(await effects(receiver), 351);
   });
 
   it('brings every message once and in order when the broker dies and comes back', async () => {

@@ -297,6 +297,30 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
     }
   });
 
+  it('does not get again what was finished during a drain', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    const begun: string[] = [];
+    const first = await start({
+      service: receiver,
+      topic,
+      onMessage: async ({ id }, effect) => {
+        begun.push(id);
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await effect();
+      },
+    });
+    const { send } = await start({ service: newService('sender') });
+    await send(['1', '2', '3', '4', '5'].map((prompt) => taskMessage(topic, 's', prompt)));
+    await until(() => begun.length === 2);
+    members.splice(members.indexOf(first), 1);
+    await first.stop();
+    const onMessage: MemberOptions['onMessage'] = ({ id }, effect) => (begun.push(id), effect());
+    await start({ service: receiver, topic, onMessage });
+    await until(async () => (await effectsOf(receiver)).length === 5);
+    expect(await promptsOf(receiver, 's')).toEqual(['1', '2', '3', '4', '5']);
+    expect(new Set(begun).size).toBe(begun.length);
+  });
+
   it('loses nothing when another member joins while messages are handled', async () => {
     const [topic, receiver] = [newTopic(), newService('receiver')];
     const slow: MemberOptions['onMessage'] = async (__, effect) => {

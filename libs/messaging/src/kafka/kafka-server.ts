@@ -4,8 +4,8 @@ import kafkajs, { type Consumer, type EachBatchPayload, type Kafka, type KafkaMe
 import { messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import type { Handoff, PoisonHandler } from '../handoff/handoff.js';
-import { pauseBefore, type MessageReceiver } from '../handoff/receiver.js';
-import { workThrough } from './batch-work.js';
+import type { MessageReceiver } from '../handoff/receiver.js';
+import { PartitionWork } from './partition-work.js';
 import { brokerStamped, rawMessage } from './raw-message.js';
 
 // Node finds no named export of it in kafkajs' CommonJS.
@@ -15,6 +15,7 @@ const { KafkaJSError } = kafkajs;
 const SESSION_TIMEOUT_MS = 10_000;
 const REBALANCE_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 2000;
+const PULSE_MS = 1000;
 /** How long the broker keeps a fetch that finds nothing; stopping and resuming a partition take up to as long. */
 const FETCH_WAIT_MS = 250;
 const COMMIT_EVERY_MS = 1000;
@@ -33,22 +34,20 @@ export interface KafkaServerOptions {
   logger: Logger;
 }
 
-/** What is known of a partition between two batches. */
-interface Progress {
-  next: string | null;
-  ahead: ReadonlySet<string>;
-  attempts: number;
-}
+const placeOf = (topic: string, partition: number): string => JSON.stringify([topic, partition]);
 
 /**
  * Nest's Kafka transport with another loop: see docs/adr/0008-hand-off.md. Handlers are ordinary `@EventPattern(topic)` methods;
  * what they get is an `IncomingMessage`. Connects in the background for as long as it takes.
  */
 export class KafkaHandoffServer extends ServerKafka {
-  private readonly progress = new Map<string, Progress>();
+  /** Of this assignment, by topic and partition. */
+  private works = new Map<string, PartitionWork>();
+  private committed = new Map<string, string>();
+  /** Of the latest batch: what it can do for one partition, it can for all. */
+  private payload: EachBatchPayload | null = null;
+  private committing?: NodeJS.Timeout;
   private readonly unstamped = new Set<string>();
-  /** Counts the assignments; a batch of a former one must not touch offsets any more. */
-  private assignment = 0;
   private joined = false;
   private draining = false;
   private connecting: Promise<void> = Promise.resolve();
@@ -71,6 +70,9 @@ export class KafkaHandoffServer extends ServerKafka {
   async drain(): Promise<void> {
     this.draining = true;
     await this.connecting;
+    clearInterval(this.committing);
+    await this.giveUp();
+    await this.commit().catch(() => undefined);
     await this.consumer?.stop().catch(() => undefined);
   }
 
@@ -108,7 +110,10 @@ export class KafkaHandoffServer extends ServerKafka {
     this.registerConsumerEventListeners();
     consumer.on(consumer.events.GROUP_JOIN, () => this.assigned());
     for (const event of [consumer.events.REBALANCING, consumer.events.STOP, consumer.events.DISCONNECT])
-      consumer.on(event, () => void (this.joined = false));
+      consumer.on(event, () => {
+        this.joined = false;
+        void this.giveUp();
+      });
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       if (!payload.restart) this.own.onCrash(payload.error);
     });
@@ -121,10 +126,12 @@ export class KafkaHandoffServer extends ServerKafka {
     await consumer.subscribe({ topics: this.topics(), fromBeginning: true });
     await consumer.run({
       eachBatch: (payload) => this.handleBatch(payload),
-      eachBatchAutoResolve: false,
-      autoCommitInterval: COMMIT_EVERY_MS,
+      // What is read and what is done are two things.
+      autoCommit: false,
       partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
     });
+    // Of messages that waited, no batch tells when they are done.
+    this.committing = setInterval(() => void this.commit().catch(() => undefined), COMMIT_EVERY_MS).unref();
   }
 
   /** Topics are known by their name; Nest would first try to read each as JSON. */
@@ -138,37 +145,85 @@ export class KafkaHandoffServer extends ServerKafka {
 
   private assigned(): void {
     this.joined = true;
-    this.assignment += 1;
-    this.progress.clear();
+    void this.giveUp();
+    this.works = new Map();
+    this.committed = new Map();
+    this.payload = null;
+  }
+
+  /** Begins nothing more of what was read; resolves when nothing is in hand. */
+  private async giveUp(): Promise<void> {
+    await Promise.all([...this.works.values()].map((work) => work.halt()));
   }
 
   private async handleBatch(payload: EachBatchPayload): Promise<void> {
-    const { topic, partition } = payload.batch;
-    const place = `${topic}/${partition}`;
-    const assignment = this.assignment;
-    const former = this.progress.get(place);
+    if (this.draining) return;
+    this.payload = payload;
+    const { topic, partition, messages } = payload.batch;
+    const work = this.workOn(topic, partition);
+    const ended = new AbortController();
+    const pulse = this.keepAlive(payload, ended.signal).catch(async (error: unknown) => {
+      await work.halt();
+      throw error;
+    });
+    pulse.catch(() => undefined);
     try {
-      const result = await workThrough(payload, {
-        receive: (message) => this.receive(payload, message),
-        mayGoOn: () => !this.draining && payload.isRunning() && assignment === this.assignment,
-        ahead: former?.ahead ?? new Set(),
-      });
-      if (assignment !== this.assignment) return;
-      const attempts = result.next !== null && result.next === former?.next ? former.attempts + 1 : 1;
-      this.progress.set(place, { next: result.next, ahead: result.ahead, attempts });
-      if (!result.waiting) return;
-      // Other partitions go on, and the group hears of us by the fetches.
-      const resume = payload.pause();
-      setTimeout(resume, pauseBefore(attempts, result.waiting)).unref();
+      await work.add(messages);
+      ended.abort();
+      await pulse;
+      await this.commit();
     } catch (error) {
-      // kafkajs would try again a few times and then start anew, for ever.
+      // Most likely the partition goes to somebody else, who begins where we end; if it does not, we do.
+      await work.halt();
+      await this.commit().catch(() => undefined);
+      this.works.delete(placeOf(topic, partition));
+      this.consumer?.seek({ topic, partition, offset: work.offset! });
       if (!(error instanceof KafkaJSError || this.draining)) this.own.onCrash(error);
       throw error;
     }
+    if (work.hasRoom) return;
+    // Other partitions go on, and the group hears of us by the fetches.
+    const full = [{ topic, partitions: [partition] }];
+    this.consumer?.pause(full);
+    work.whenRoom(() => this.consumer?.resume(full));
   }
 
-  private receive(payload: EachBatchPayload, message: KafkaMessage) {
-    const { topic, partition } = payload.batch;
+  /** The group hears of this member while messages are handled, however long that takes. */
+  private async keepAlive(payload: EachBatchPayload, ended: AbortSignal): Promise<void> {
+    for (;;) {
+      await sleep(PULSE_MS, undefined, { signal: ended }).catch(() => undefined);
+      if (ended.aborted) return;
+      await payload.heartbeat();
+    }
+  }
+
+  private workOn(topic: string, partition: number): PartitionWork {
+    const place = placeOf(topic, partition);
+    let work = this.works.get(place);
+    if (!work) {
+      work = new PartitionWork({
+        receive: (message) => this.receive(topic, partition, message),
+        onFailure: this.own.onCrash,
+      });
+      this.works.set(place, work);
+    }
+    return work;
+  }
+
+  /** Commits how far each partition is done, past which nothing is open. */
+  private async commit(): Promise<void> {
+    const topics = [...this.works].flatMap(([place, { offset }]) => {
+      if (offset === null || this.committed.get(place) === offset) return [];
+      const [topic, partition] = JSON.parse(place) as [string, number];
+      return [{ place, topic, partitions: [{ partition, offset }] }];
+    });
+    if (topics.length === 0) return;
+    const { committed } = this;
+    await this.payload?.commitOffsetsIfNecessary({ topics });
+    for (const { place, partitions } of topics) committed.set(place, partitions[0]!.offset);
+  }
+
+  private receive(topic: string, partition: number, message: KafkaMessage) {
     if (!brokerStamped(message) && !this.unstamped.has(topic)) {
       this.unstamped.add(topic);
       this.own.logger.warn(
@@ -176,7 +231,7 @@ export class KafkaHandoffServer extends ServerKafka {
         'senders set the time of messages: set message.timestamp.type=LogAppendTime, or tokens have to be valid when messages are read',
       );
     }
-    const heartbeat = () => payload.heartbeat();
+    const heartbeat = async () => this.payload?.heartbeat();
     const context = new KafkaContext([
       message as never,
       partition,
@@ -186,7 +241,7 @@ export class KafkaHandoffServer extends ServerKafka {
       null as never,
     ]);
     return this.own.receiver.receive(
-      rawMessage(payload.batch, message),
+      rawMessage(topic, partition, message),
       (incoming) => this.handleEvent(topic, { pattern: topic, data: incoming }, context),
       this.own.onPoison,
     );

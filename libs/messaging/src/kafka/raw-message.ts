@@ -1,4 +1,4 @@
-import type { EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
+import type { IHeaders, KafkaMessage } from 'kafkajs';
 import { messageId, traceparentOf } from '../handoff/envelope.js';
 import type { RawMessage } from '../handoff/handoff.js';
 
@@ -11,10 +11,7 @@ type StampedMessage = KafkaMessage & { batchContext?: { timestampType?: number }
 export const brokerStamped = (message: KafkaMessage): boolean =>
   (message as StampedMessage).batchContext?.timestampType === LOG_APPEND_TIME;
 
-export function rawMessage(
-  { topic, partition }: EachBatchPayload['batch'],
-  message: KafkaMessage,
-): RawMessage {
+export function rawMessage(topic: string, partition: number, message: KafkaMessage): RawMessage {
   const headers = textHeaders(message.headers);
   // A time that a sender claims must not decide which tokens are valid.
   const appendedAt = brokerStamped(message) ? new Date(Number(message.timestamp)) : new Date();
