@@ -12,6 +12,8 @@ const GOOD_LEVELS = [
   COMPATIBILITY.FULL,
   COMPATIBILITY.FULL_TRANSITIVE,
 ];
+/** Registries count in 32 bits, with sign. */
+const MAX_ID = 0x7fff_ffff;
 /** An id that the registry does not know may have been registered a moment ago at another of its nodes. */
 const UNKNOWN_FOR_MS = 5000;
 
@@ -53,8 +55,9 @@ export class RegistrySchemas {
       }
   }
 
-  /** The schema that a message was written with; null when the registry does not know the id. @throws RetryableError */
+  /** The schema that a message was written with; null when the registry does not know the id, or knows no Avro by it. @throws RetryableError */
   async find(id: number): Promise<Type | null> {
+    if (id > MAX_ID) return null;
     const known = this.known.get(id);
     if (known) return known;
     if (this.unknown.has(id)) return null;
@@ -63,7 +66,7 @@ export class RegistrySchemas {
       this.known.set(id, type);
       return type;
     } catch (error) {
-      if (statusOf(error) !== 404) throw away(messageOf(error), error);
+      if (isAway(statusOf(error))) throw away(messageOf(error), error);
       this.unknown.set(id, true);
       return null;
     }
@@ -143,7 +146,14 @@ function isRefused(error: unknown): boolean {
   return (status === 409 || status === 422) && !url.includes('/config/');
 }
 
-/** Without an answer the client makes up a status, but has no body to show. */
+/**
+ * A registry that answers otherwise has said what it knows, however often it is asked. Without a status there was an answer, but no schema in it;
+ * without an answer the client makes up a 400.
+ */
+function isAway(status: number | undefined): boolean {
+  return status !== undefined && ([400, 401, 403, 408, 429].includes(status) || status >= 500);
+}
+
 function statusOf(error: unknown): number | undefined {
   return (error as { status?: number } | null)?.status;
 }
