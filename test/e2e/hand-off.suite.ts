@@ -231,6 +231,28 @@ export function handOffSuite(
         expect(await caller.deadLetters(body.task_id)).toEqual([]);
       });
 
+      it('that comes anew after its task has ended is answered again, for a caller who lost the result', async () => {
+        const body = {
+          task_id: randomUUID(),
+          session_id: `again-${randomUUID()}`,
+          prompt: await script(answer('Once.')),
+        };
+        const headers = await right();
+        await caller.sendRaw({ body, headers });
+        const [result] = await resultOf(body.task_id);
+        await caller.sendRaw({ body, headers });
+        await settled(body.session_id);
+        // It is the same message, and its caller knows it.
+        expect(await caller.results(body.task_id)).toEqual([result]);
+        await caller.forget();
+        await caller.sendRaw({ body, headers });
+        const results = await eventually(
+          () => caller.results(body.task_id),
+          ({ length }) => length === 2,
+        );
+        expect(results[1]).toEqual({ ...result, created_at: expect.any(Number) });
+      });
+
       it('cannot be swallowed by forged ones that claim its id', async () => {
         const id = randomUUID();
         const forged = [

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { RetryableError, TerminalError, type AgentTask, type TaskStatus } from '#libs/contracts';
+import { isTerminal, RetryableError, TerminalError, type AgentTask, type TaskStatus } from '#libs/contracts';
 import { failpoint, Readiness } from '#libs/chassis';
 import { Backlog } from './backlog.js';
 import { AGENT, type Agent } from './agent.js';
@@ -123,8 +123,21 @@ export class Intake {
     if (accepted.created) {
       this.announcements.written(messages);
       this.dispatcher.begin({ taskId: id, dispatchNo: 1 });
-    } else assertSame(accepted, { ...task, requestHash });
+    } else {
+      assertSame(accepted, { ...task, requestHash });
+      if (message && task.replyTo !== null && isTerminal(accepted.status))
+        await this.answerAgain(fresh, message);
+    }
     return { taskId: accepted.id, status: accepted.status, created: accepted.created };
+  }
+
+  /** Who hands off a task again that has ended lost its result, or never got it. */
+  private async answerAgain(task: NewTask, message: InboxEntry): Promise<void> {
+    const { id, agentId, tenant } = task;
+    const view = await this.tasks.require(id, { agentId, tenant, userId: null });
+    const messages = this.announcements.answeredAgain(task, view);
+    await this.tasks.answerAgain(message, id, messages);
+    this.announcements.written(messages);
   }
 }
 

@@ -5,11 +5,13 @@ import {
   resultsTopic,
   stepOf,
   type AgentEvent,
+  type AgentResult,
   type AgentTaskEvent,
   type EntryBody,
   type FinishEntry,
   type MessageBodies,
   type MessageKind,
+  type TaskView,
 } from '#libs/contracts';
 import type { Subject } from '#libs/auth';
 import { fittingLetter, MessageRelay } from '#libs/messaging';
@@ -18,6 +20,7 @@ import { apply, type RunState } from '../loop/state.js';
 import type { NewTask } from '../store/acceptances.js';
 import type { TakenAlong } from '../store/outbox.js';
 import type { TaskFacts } from '../store/run.repository.js';
+import { namedUuid } from './named-uuid.js';
 
 /** A journal entry that is about to be written. */
 type Entry = { seq: number; body: EntryBody };
@@ -79,9 +82,15 @@ export class Announcements {
   ): TakenAlong[] {
     const { status, error, steps_used, tokens_used, tool_calls, duration_ms } = finish.result;
     const news = { task_id: task.id, status, error, steps_used, tokens_used, tool_calls, duration_ms };
-    const messages = [...this.steps(task, before, entries), ...this.result(task, finish)];
+    const result = this.result(task, finish.result, finish.error_detail);
+    const messages = [...this.steps(task, before, entries), ...result];
     if (status === 'failed') messages.push(this.deadLetter(task, finish, retryable));
     return [...messages, ...this.event(task, { type: `task.${status}` as AgentEvent['type'], ...news })];
+  }
+
+  /** The result of a task that has ended, for a hand-off that came again. */
+  answeredAgain(task: NewTask, view: TaskView): TakenAlong[] {
+    return this.result({ ...task, token: task.subjectToken }, view, view.error_detail);
   }
 
   private steps(task: TaskFacts, before: RunState, entries: Entry[]): TakenAlong[] {
@@ -105,16 +114,20 @@ export class Announcements {
     });
   }
 
-  private result(task: TaskFacts, { result, error_detail }: FinishEntry): TakenAlong[] {
+  /** A task has one result: told again, the message has the same id, and whoever has it already knows. */
+  private result(
+    task: Addressed & Pick<TaskFacts, 'id' | 'replyTo'>,
+    { status, output, error, steps_used, tokens_used, tool_calls, duration_ms }: AgentResult,
+    error_detail: string | null,
+  ): TakenAlong[] {
     if (!task.replyTo) return [];
+    const numbers = { steps_used, tokens_used, tool_calls, duration_ms };
     const body = {
-      ...result,
-      source_agent: this.agentId,
-      session_id: task.sessionId,
-      error_detail,
-      created_at: Date.now(),
+      ...{ task_id: task.id, source_agent: this.agentId, session_id: task.sessionId },
+      ...{ status, output, error, error_detail, ...numbers, created_at: Date.now() },
     };
-    return [this.message(task, resultsTopic(task.replyTo), 'AgentResultEvent', body)];
+    const message = this.message(task, resultsTopic(task.replyTo), 'AgentResultEvent', body);
+    return [{ ...message, id: namedUuid(task.id, 'result') }];
   }
 
   /** P7: written in the transaction that fails the task. */

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { Injectable, type Provider } from '@nestjs/common';
 import type { Subject } from '#libs/auth';
 import { tasksTopic, type AgentTaskCancel, type AgentTaskEvent } from '#libs/contracts';
 import { Database, type Query } from '#libs/database';
 import { MessageRelay, OutboxRepository, type OutboxMessage } from '#libs/messaging';
+import { namedUuid } from './named-uuid.js';
 
 /** A task for another agent; what is left out is that agent's default. */
 export interface HandOff {
@@ -111,19 +111,6 @@ export const handOffsOf = (service: string): Provider => ({
     new HandOffs(service, database, outbox, relay),
 });
 
-/**
- * P9: the id of the task that does step `step` of another one, at its `attempt` (from 1): the same however often it is handed off. A UUID of
- * version 5 (RFC 9562, section 5.5) in the namespace of the parent's id.
- */
-export function childTaskId(parentId: string, step: string, attempt = 1): string {
-  const name = JSON.stringify([step, attempt]);
-  const bytes = createHash('sha1')
-    .update(Buffer.from(parentId.replaceAll('-', ''), 'hex'))
-    .update(name)
-    .digest()
-    .subarray(0, 16);
-  bytes[6] = (bytes[6]! & 0x0f) | 0x50;
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  const hex = bytes.toString('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
-}
+/** P9: the id of the task that does step `step` of another one, at its `attempt` (from 1): the same however often it is handed off. */
+export const childTaskId = (parentId: string, step: string, attempt = 1): string =>
+  namedUuid(parentId, JSON.stringify([step, attempt]));

@@ -146,6 +146,24 @@ describe('P8: a message', () => {
     expect(await count('agents.inbox', 'message_id = $1', message.id)).toBe(0);
   });
 
+  it('that names an ended task again is answered once, and not beside an answer that is still to be sent', async () => {
+    const task = ownTask();
+    const [first, again, other] = [entry(), entry(), entry()];
+    await here.tasks.acceptMessage(task, first);
+    const answer = { ...accepted(task), id: randomUUID(), destination: 'agent.results.tests' };
+    const answered = () => count('agents.messages', 'id = $1', answer.id);
+    await here.tasks.answerAgain(first, task.id, [answer]);
+    expect(await answered()).toBe(0);
+    await here.tasks.answerAgain(again, task.id, [answer]);
+    await here.tasks.answerAgain(other, task.id, [answer]);
+    expect(await answered()).toBe(1);
+    await store.sql.query('delete from agents.messages where id = $1', [answer.id]);
+    await elsewhere.tasks.answerAgain(again, task.id, [answer]);
+    expect(await answered()).toBe(0);
+    await elsewhere.tasks.answerAgain(entry(), task.id, [answer]);
+    expect(await answered()).toBe(1);
+  });
+
   it('that Postgres cannot store harms nothing else of its batch', async () => {
     const [good, bad] = [ownTask(), ownTask({ prompt: 'a NUL: \u0000' })];
     const answers = await Promise.allSettled([

@@ -75,6 +75,15 @@ const ACCEPT = {
     select id from added`,
 };
 
+// A message that is still to be sent is as good as a new one.
+const ANSWER = {
+  name: 'tasks-answer-again',
+  text: `
+    with noted as (
+      insert into agents.inbox (consumer, message_id) values ($1, $2) on conflict do nothing returning 1
+    ) ${insertMessages('$3', 'cross join noted')} on conflict (id) do nothing`,
+};
+
 /** Writes acceptances, those that arrive together in one commit. */
 export class Acceptances {
   private readonly batcher: Batcher<Acceptance, Accepted | null | Error>;
@@ -88,6 +97,11 @@ export class Acceptances {
     const accepted = await this.batcher.add(task);
     if (accepted instanceof Error) throw accepted;
     return accepted;
+  }
+
+  /** See `TaskRepository.answerAgain`. */
+  async answer({ consumer, id }: InboxEntry, taskId: string, messages: TakenAlong[]): Promise<void> {
+    await this.database.query(ANSWER, [consumer, id, messageRows([{ taskId, messages }])]);
   }
 
   /** What is committed stays accepted, whatever becomes of the look for the others. */

@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { taskNotFound, type TaskStatus, type TaskView } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import { Acceptances, type Accepted, type InboxEntry, type NewTask } from './acceptances.js';
+import type { TakenAlong } from './outbox.js';
 
 /** Whose tasks a caller may see: its tenant's, and of these one user's unless that is null. */
 export interface Scope {
@@ -63,6 +64,11 @@ export class TaskRepository {
   /** The same, with the inbox row of `message`. Null: the message was seen before, and there is no task of it (any more). */
   acceptMessage(task: NewTask, message: InboxEntry): Promise<Accepted | null> {
     return this.acceptances.add({ ...task, message });
+  }
+
+  /** Answers a message that names a task which has ended: once, with its inbox row. */
+  answerAgain(message: InboxEntry, taskId: string, messages: TakenAlong[]): Promise<void> {
+    return this.acceptances.answer(message, taskId, messages);
   }
 
   /** Whether the tenant already has a task of this id or idempotency key. */
