@@ -68,7 +68,7 @@ function expectOnceInOrder(
 }
 
 describe('faults of the hand-off over BullMQ', () => {
-  const { start, effects } = house(bullmq);
+  const { rooms, start, effects } = house(bullmq);
 
   it('loses nothing when Redis is emptied while messages wait', async () => {
     const [topic, receiver] = [newTopic(), newService('receiver')];
@@ -84,6 +84,43 @@ describe('faults of the hand-off over BullMQ', () => {
       await start({ service: receiver, topic });
       await until(async () => (await effects(receiver)).length === 100, 60_000);
       expectOnceInOrder(await effects(receiver), 100);
+    } finally {
+      redis.disconnect();
+    }
+  });
+
+  it('looks ever more rarely for what nobody takes, and gives it up when a topic would have', async () => {
+    const topic = newTopic();
+    const sender = newService('sender');
+    const { send, relay } = await start({ service: sender });
+    const message = taskMessage(topic, 's', '1');
+    await send([message]);
+    const redis = new Redis(process.env['TEST_REDIS_URL']!);
+    const hasJob = async () => (await redis.exists(`bull:${topic}:${message.id}`)) === 1;
+    const { pool } = rooms.database;
+    const age = async (interval: string) => {
+      const set = 'set created_at = now() - $2::interval, due_at = now()';
+      await pool.query(`update handoff.messages ${set} where id = $1`, [message.id, interval]);
+      relay.wake();
+    };
+    const dueIn = async () => {
+      const { rows } = await pool.query<{ seconds: number }>(
+        'select extract(epoch from due_at - now())::float8 as seconds from handoff.messages where id = $1',
+        [message.id],
+      );
+      return rows[0]?.seconds ?? null;
+    };
+    try {
+      await until(hasJob);
+      await age('10 minutes');
+      await until(async () => (await dueIn())! > 50);
+      expect(await dueIn()).toBeLessThan(61);
+      await age('6 days');
+      await until(async () => (await dueIn())! > 200);
+      expect(await dueIn()).toBeLessThan(301);
+      await age('8 days');
+      await until(async () => (await dueIn()) === null);
+      expect(await hasJob()).toBe(false);
     } finally {
       redis.disconnect();
     }

@@ -221,6 +221,7 @@ export class TestCaller {
           Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined),
         ),
         value: value ?? encoded.value,
+        createdAt: new Date(),
       },
     ]);
     if (outcome instanceof Error) throw outcome;

@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { messageOf, RetryableError } from '#libs/contracts';
 import type { Channels } from '../channels.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
+import { TOPIC_RETENTION_MS } from '../kafka/kafka-handoff.js';
 import { reconnect } from '../redis.js';
 
 /** What a job holds: the same headers and the same bytes as a Kafka message. */
@@ -30,7 +31,8 @@ export const deliveredChannel = (service: string): string => `baton:handoff:deli
 /**
  * BullMQ as the hand-off, where no Kafka is configured: a queue per topic, the job's id is the message's. Redis may lose everything at
  * any moment, so a message stays in the outbox until its job was seen done, and is added again when its job is gone. Therefore the
- * next message of a key waits until then: whatever is lost, the order stays.
+ * next message of a key waits until then: whatever is lost, the order stays. What nobody takes is given up after as long as a Kafka topic
+ * would keep it: inboxes do not remember for longer.
  */
 export class BullHandoff implements Handoff {
   readonly holdMs = HOLD_MS;
@@ -85,11 +87,16 @@ export class BullHandoff implements Handoff {
     await Promise.all(
       messages.filter((_, i) => failed[i]).map(({ topic, id }) => this.queue(topic).remove(id)),
     );
+    const gone = new Set<number>();
+    for (const [i, { topic, id, createdAt }] of messages.entries())
+      if (!done[i] && Date.now() - createdAt.getTime() > TOPIC_RETENTION_MS)
+        // Not the one that is being handled right now.
+        if ((await this.queue(topic).remove(id)) === 1 || !(await this.queue(topic).getJob(id))) gone.add(i);
     for (const topic of new Set(messages.map((message) => message.topic))) {
-      const batch = messages.filter((message, i) => message.topic === topic && !done[i]);
+      const batch = messages.filter((message, i) => message.topic === topic && !done[i] && !gone.has(i));
       if (batch.length > 0) await this.queue(topic).addBulk(batch.map(jobOf));
     }
-    return messages.map((_, i) => (done[i] ? 'delivered' : 'under-way'));
+    return messages.map((_, i) => (done[i] ? 'delivered' : gone.has(i) ? 'expired' : 'under-way'));
   }
 
   private async isIn(set: 'completed' | 'failed', messages: readonly OutgoingMessage[]): Promise<boolean[]> {

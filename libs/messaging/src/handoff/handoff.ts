@@ -29,13 +29,14 @@ export interface OutgoingMessage {
   headers: Record<string, string>;
   /** Avro in Confluent's wire format. */
   value: Buffer;
+  createdAt: Date;
 }
 
 /**
  * What became of one message: the recipient's side has it for good; or it is under way and has to be offered again later (the
- * outbox row stays), which is harmless; or the reason why it could not be handed over.
+ * outbox row stays), which is harmless; or nobody took it for as long as topics keep messages; or the reason why it could not be handed over.
  */
-export type Delivery = 'delivered' | 'under-way' | Error;
+export type Delivery = 'delivered' | 'under-way' | 'expired' | Error;
 
 /** Injection token of the `Handoff` in use. */
 export const HANDOFF = Symbol('Handoff');

@@ -32,7 +32,7 @@ export class HandoffMetrics {
     @InjectMetric('handoff_outbox_age_seconds') private readonly outboxAge: Gauge,
   ) {}
 
-  published(kind: MessageKind, outcome: 'delivered' | 'failed' | 'poison'): void {
+  published(kind: MessageKind, outcome: 'delivered' | 'failed' | 'poison' | 'expired'): void {
     this.publishedTotal.inc({ service: this.service, kind, outcome });
   }
 

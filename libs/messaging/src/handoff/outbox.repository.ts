@@ -168,15 +168,27 @@ export class OutboxRepository {
     );
   }
 
-  /** Puts another message in the place of one that can never be sent. */
+  /** Messages that are under way are due again after a tenth of their age, at most `longestMs` milliseconds, if that is later than they are. */
+  async putOffByAge(ids: readonly string[], longestMs: number): Promise<void> {
+    if (ids.length === 0) return;
+    await this.database.query(
+      `update ${this.table} m set due_at = w.due_at
+       from (select id, now() + least((now() - created_at) / 10, $2 * interval '1 ms') as due_at
+             from ${this.table} where id = any($1::uuid[])) w
+       where m.id = w.id and m.due_at < w.due_at`,
+      [ids, longestMs],
+    );
+  }
+
+  /** Puts another message in the place of one that can never be sent. Of a dead letter it is the same one in other words, which may be under way. */
   async replace(
     id: string,
     { destination, key, kind, body }: Omit<OutboxMessage, 'subject' | 'traceparent'>,
   ) {
     await this.database.query(
       `with gone as (delete from ${this.table} where id = $1 returning *)
-       insert into ${this.table} (source, destination, key, kind, body, tenant, user_id, traceparent)
-       select source, $2, $3, $4, $5, tenant, user_id, traceparent from gone`,
+       insert into ${this.table} (id, source, destination, key, kind, body, tenant, user_id, traceparent)
+       select case kind when 'DeadLetterEvent' then id else gen_random_uuid() end, source, $2, $3, $4, $5, tenant, user_id, traceparent from gone`,
       [id, destination, key, kind, JSON.stringify(body)],
     );
   }

@@ -30,6 +30,8 @@ const BATCH = 500;
 const POLL_MS = 1000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5000;
+/** What is under way for long is looked up ever more rarely: its recipient may not even exist yet. */
+const LONGEST_LOOK_MS = 300_000;
 
 /** Characters; an endless key may be what was wrong. */
 const MAX_LETTER_KEY = 1024;
@@ -151,16 +153,27 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     const outcomes = await this.handoff.publish(ready.map(({ outgoing }) => outgoing));
     await failpoint('outbox.after-publish');
     const failed: HeldMessage[] = [];
+    const old: HeldMessage[] = [];
     for (const [i, { message }] of ready.entries()) {
       const outcome = outcomes[i]!;
       if (outcome === 'delivered') {
         this.delivered.push(message.id);
         this.metrics.published(message.kind, 'delivered');
-      } else if (outcome !== 'under-way') {
+      } else if (outcome === 'under-way') {
+        if (Date.now() - message.createdAt.getTime() > 10 * this.handoff.holdMs) old.push(message);
+      } else if (outcome === 'expired') {
+        this.delivered.push(message.id);
+        this.metrics.published(message.kind, 'expired');
+        this.logger.warn({ message_id: message.id, kind: message.kind }, 'nobody took the message');
+      } else {
         failed.push(message);
         this.metrics.published(message.kind, 'failed');
       }
     }
+    await this.outbox.putOffByAge(
+      old.map(({ id }) => id),
+      LONGEST_LOOK_MS,
+    );
     const error = outcomes.find((outcome) => outcome instanceof Error);
     if (error) this.logger.warn({ messages: failed.length, err: messageOf(error) }, 'not published');
     return failed;
@@ -195,7 +208,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       if (recipient !== null) headers['authorization'] = await this.tokens.authorization(recipient, onBehalf);
       if (envelopeBytes(key, headers) > HEADROOM_BYTES)
         throw new TerminalError('message-too-large', `Key and headers may have ${HEADROOM_BYTES} bytes`);
-      return { id, topic, key, headers, value };
+      return { id, topic, key, headers, value, createdAt };
     } catch (error) {
       if (error instanceof RetryableError || error instanceof TerminalError) return error;
       return new TerminalError('unsendable', messageOf(error), { cause: error });

@@ -4,7 +4,8 @@ import { batchesOf, confirm } from './kafka-handoff.js';
 
 describe('batches', () => {
   const message = (topic: string, bytes: number): OutgoingMessage => {
-    return { id: 'id', topic, key: 'k', headers: { h: 'x' }, value: Buffer.alloc(bytes) };
+    const value = Buffer.alloc(bytes);
+    return { id: 'id', topic, key: 'k', headers: { h: 'x' }, value, createdAt: new Date() };
   };
 
   it('are what a broker takes at once, by topic and in order', () => {
