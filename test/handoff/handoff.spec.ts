@@ -151,7 +151,8 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
       service: receiver,
       topic,
       onMessage: async (message, effect) => {
-        if (message.key === 'busy' && refusals-- > 0) throw new RetryableError('backlog-full', 'Full');
+        if (message.key === 'busy' && refusals-- > 0)
+          throw new RetryableError('backlog-full', 'Full', { retryAfterMs: 5000 });
         await effect();
         seen.push(message.key);
       },
@@ -161,7 +162,8 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
       ...['1', '2', '3'].map((prompt) => taskMessage(topic, 'busy', prompt)),
       ...['a', 'b', 'c', 'd', 'e', 'f'].map((key) => taskMessage(topic, key, 'x')),
     ]);
-    await until(async () => (await effectsOf(receiver)).length === 9);
+    // Sooner than a client is told to come again: 0.1 + 0.2 + 0.4 s.
+    await until(async () => (await effectsOf(receiver)).length === 9, 4000);
     expect(await promptsOf(receiver, 'busy')).toEqual(['1', '2', '3']);
     expect(seen.indexOf('busy')).toBeGreaterThan(0);
   });

@@ -77,7 +77,7 @@ export class BullHandoffServer extends Server implements CustomTransportStrategy
         throw error;
       });
     if (later) {
-      await job.moveToDelayed(Date.now() + pauseBefore(job.attemptsStarted, later), token);
+      await job.moveToDelayed(Date.now() + pauseBefore(job.attemptsStarted), token);
       throw new DelayedError();
     }
     const sender = SOURCE.exec(raw.headers['ce_source'] ?? '')?.[1];

@@ -11,10 +11,12 @@ export type Dispatch = (message: IncomingMessage) => Promise<void>;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** Milliseconds before the next try of a message that was tried `attempts` times (from 1). */
-export function pauseBefore(attempts: number, reason: RetryableError): number {
-  const growing = FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10);
-  return Math.min(Math.max(growing, reason.retryAfterMs ?? 0), LONGEST_PAUSE_MS);
+/**
+ * Milliseconds before the next try of a message that was tried `attempts` times (from 1). Not what a client is told to wait (5 s when a backlog is
+ * full): messages are few at a time, and a place that is free should not stay so.
+ */
+export function pauseBefore(attempts: number): number {
+  return Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10), LONGEST_PAUSE_MS);
 }
 
 /** What every transport does with one message: read it, have it handled, and see to it that a poisonous one is kept as a dead letter. */

@@ -16,7 +16,7 @@ export interface PartitionOptions {
   /** A handler of last resort failed: the process must not go on. */
   onFailure: (error: unknown) => void;
   /** Milliseconds before the next try. */
-  pause?: (attempts: number, reason: RetryableError) => number;
+  pause?: (attempts: number) => number;
 }
 
 /** The open messages of a key, in their order. */
@@ -108,7 +108,7 @@ export class PartitionWork {
     try {
       while (lane.messages.length > 0 && !this.halted) {
         const later = await this.options.receive(lane.messages[0]!);
-        if (later) return this.rest(lane, later);
+        if (later) return this.rest(lane);
         lane.attempts = 0;
         this.done(lane.messages.shift()!);
       }
@@ -123,18 +123,15 @@ export class PartitionWork {
     }
   }
 
-  private rest(lane: Lane, reason: RetryableError): void {
+  private rest(lane: Lane): void {
     lane.attempts += 1;
     if (lane.attempts === 1) lane.messages = lane.messages.map(detached);
     if (this.halted) return;
     const { pause = pauseBefore } = this.options;
-    lane.rest = setTimeout(
-      () => {
-        lane.rest = null;
-        void this.run(lane);
-      },
-      pause(lane.attempts, reason),
-    ).unref();
+    lane.rest = setTimeout(() => {
+      lane.rest = null;
+      void this.run(lane);
+    }, pause(lane.attempts)).unref();
   }
 
   private done({ offset }: KafkaMessage): void {
