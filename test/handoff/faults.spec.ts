@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import kafkajs from 'kafkajs';
 import { RetryableError } from '#libs/contracts';
+import { describeKafka } from '#libs/testing';
 import {
   handoffDatabase,
   startMember,
@@ -10,19 +11,10 @@ import {
   type Member,
   type MemberOptions,
 } from './member.js';
-import {
-  bullmq,
-  kafka,
-  kafkaMissing,
-  kafkaWithRegistry,
-  newService,
-  newTopic,
-  type Transport,
-} from './transports.js';
+import { bullmq, kafka, kafkaWithRegistry, newService, newTopic, type Transport } from './transports.js';
 
 jest.setTimeout(180_000);
 
-const describeKafka = kafkaMissing(__filename) ? describe.skip : describe;
 const { Kafka, logLevel } = kafkajs;
 
 /** Members of one transport and one database, ended after each test. */

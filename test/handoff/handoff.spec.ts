@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { RetryableError, TerminalError } from '#libs/contracts';
 import { deadLetterOf } from '#libs/messaging';
+import { describeKafka } from '#libs/testing';
 import {
   handoffDatabase,
   REFUSED_TOKEN,
@@ -10,14 +11,11 @@ import {
   type Member,
   type MemberOptions,
 } from './member.js';
-import { bullmq, kafka, kafkaMissing, newService, newTopic, type Transport } from './transports.js';
+import { bullmq, kafka, newService, newTopic, type Transport } from './transports.js';
 
 jest.setTimeout(120_000);
 
-const TRANSPORTS: Array<[string, () => Promise<Transport>]> = [['BullMQ', bullmq]];
-if (!kafkaMissing(__filename)) TRANSPORTS.push(['Kafka', kafka]);
-
-describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
+function handOffs(open: () => Promise<Transport>): void {
   let transport: Transport;
   let database: Awaited<ReturnType<typeof handoffDatabase>>;
   const members: Member[] = [];
@@ -356,4 +354,9 @@ describe.each(TRANSPORTS)('the hand-off over %s', (_, open) => {
     expect(await own.transaction((query) => inbox.record(query, young))).toBe(false);
     expect(await own.transaction((query) => inbox.record(query, old))).toBe(true);
   });
+}
+
+describe('the hand-off over BullMQ', () => {
+  handOffs(bullmq);
 });
+describeKafka('the hand-off over Kafka', () => handOffs(kafka));

@@ -1,21 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Env } from '#libs/chassis';
 import {
-  kafkaSkip,
   startThrowawayKafka,
   startThrowawaySchemaRegistry,
   type ThrowawayKafka,
   type ThrowawaySchemaRegistry,
 } from '#libs/devstack';
-
-/** Why there is no Kafka for tests on this machine; undefined where there is one. Says so once per file; in CI it is an error. */
-export function kafkaMissing(file: string): string | null {
-  const reason = kafkaSkip();
-  if (!reason) return null;
-  if (process.env['CI'] === 'true') throw new Error(reason);
-  process.stderr.write(`SKIPPED Kafka in ${file}: ${reason}\n`);
-  return reason;
-}
 
 export interface Transport {
   env: Env;
