@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Tokens } from '#libs/auth';
 import type { Env } from '#libs/chassis';
+import { inboxId } from '#libs/messaging';
 import { answer, callTool, eventually, type TestCaller } from '#libs/testing';
 import { ChaosStack, diedOf } from './chaos-stack.js';
 
@@ -83,11 +84,14 @@ export function killedAnywhere(
       await eventually(async () => (await caller.results(body.task_id)).length === 1, Boolean, {
         timeoutMs: TAKEOVER_MS,
       });
-      await chaos.sql('delete from agents.inbox where message_id = $1', [id]);
+      const received = inboxId({ id, place: '' }, { caller: 'tests', tenant: 'dev' });
+      const { rowCount } = await chaos.sql('delete from agents.inbox where message_id = $1', [received]);
+      expect(rowCount).toBe(1);
       await chaos.sql('delete from agents.journal where task_id = $1', [body.task_id]);
       await chaos.sql('delete from agents.tasks where id = $1', [body.task_id]);
       // BullMQ knows an ended job by its id for a while; a sender that gives another form of it is the same message.
       if (name === 'BullMQ') await chaos.redis.flushall();
+      await caller.forget();
       await caller.sendRaw({ id, body, headers });
       await eventually(async () => (await caller.results(body.task_id)).length === 2, Boolean, {
         timeoutMs: TAKEOVER_MS,

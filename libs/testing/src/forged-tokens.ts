@@ -59,6 +59,10 @@ export function forgedTokens(signer: TestSigner, right: TokenClaims): ForgedToke
     { fault: 'not valid yet', token: signed({ nbf: now + 2 * MINUTE }) },
     { fault: 'wrong aud', token: signed({ aud: 'somebody-else' }) },
     { fault: 'no aud', token: signed({ aud: undefined }) },
+    {
+      fault: "a service's for two audiences",
+      token: signed({ act: { sub: 'gateway' }, aud: [String(right.aud), 'somebody-else'] }),
+    },
     { fault: 'wrong iss', token: signed({ iss: 'https://somebody.example' }) },
     { fault: 'no iss', token: signed({ iss: undefined }) },
     { fault: 'no exp', token: signed({ exp: undefined }) },

@@ -118,7 +118,8 @@ export class HandoffDoor implements Door {
   ): Promise<string> {
     const id = randomUUID();
     const { value, headers } = this.codec.encode(kind, body as AgentTaskEvent);
-    const token = 'token' in asker ? asker.token : this.stack.token(asker, { act: { sub: CALLER } });
+    const token =
+      'token' in asker ? asker.token : this.stack.token(asker, { aud: AGENT, act: { sub: CALLER } });
     await this.wire.send({
       id,
       topic: tasksTopic(AGENT),
