@@ -1,11 +1,28 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
+import { UNFINISHED } from './unfinished-tasks.migration.js';
 
 interface Row {
   task_id: string;
   dispatch_no: number;
 }
+
+/** Of `DispatchRepository.waiting`; exported for the test of its plan. */
+export const WAITING = `
+  with page as materialized (
+    select t.id, t.dispatch_no, t.accepted_no, t.tenant, t.agent_id, t.session_id, t.lease_until, t.dispatched_at
+    from agents.tasks t where t.agent_id = $1 and ${UNFINISHED} and t.accepted_no > $3
+    order by t.accepted_no limit $4)
+  select (select max(accepted_no) from page having count(*) = $4) as next,
+    (select coalesce(json_agg(json_build_object('taskId', t.id, 'dispatchNo', t.dispatch_no) order by t.accepted_no), '[]')
+     from page t
+     where t.lease_until is null and t.dispatched_at < now() - $2 * interval '1 ms'
+       and not exists (
+         select 1 from agents.tasks e
+         where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
+           and e.finished_at is null and e.accepted_no < t.accepted_no
+         offset 0)) as dispatches`;
 
 /** Table `agents.outbox`, and the tasks that need another dispatch. */
 @Injectable()
@@ -61,22 +78,12 @@ export class DispatchRepository {
     after: string,
     limit: number,
   ): Promise<{ dispatches: Dispatch[]; next: string | null }> {
-    const [row] = await this.database.query<{ dispatches: Dispatch[]; next: string | null }>(
-      `with page as materialized (
-         select t.id, t.dispatch_no, t.accepted_no, t.tenant, t.agent_id, t.session_id, t.lease_until, t.dispatched_at
-         from agents.tasks t where t.agent_id = $1 and t.finished_at is null and t.accepted_no > $3
-         order by t.accepted_no limit $4)
-       select (select max(accepted_no) from page having count(*) = $4) as next,
-         (select coalesce(json_agg(json_build_object('taskId', t.id, 'dispatchNo', t.dispatch_no) order by t.accepted_no), '[]')
-          from page t
-          where t.lease_until is null and t.dispatched_at < now() - $2 * interval '1 ms'
-            and not exists (
-              select 1 from agents.tasks e
-              where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
-                and e.finished_at is null and e.accepted_no < t.accepted_no
-              offset 0)) as dispatches`,
-      [agentId, olderThanMs, after, limit],
-    );
+    const [row] = await this.database.query<{ dispatches: Dispatch[]; next: string | null }>(WAITING, [
+      agentId,
+      olderThanMs,
+      after,
+      limit,
+    ]);
     return row!;
   }
 

@@ -1,12 +1,19 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** What the reconciler walks through: an agent's unfinished tasks in the order of their acceptance. */
+/** The predicate of `tasks_unfinished`; a query says the same in the same words to use it. */
+export const UNFINISHED = `coalesce(finished_at, 'infinity') = 'infinity'`;
+
+/**
+ * What the reconciler walks through: an agent's unfinished tasks in the order of their acceptance. The predicate says `finished_at is null` in other
+ * words, so that no other statement finds the index: planned without statistics, the look at the earlier tasks of a session took this one
+ * instead of `tasks_active`, and 6 ms instead of 5 µs for each of 10,000 waiting tasks.
+ */
 export class UnfinishedTasks1764200000000 implements MigrationInterface {
   name = 'UnfinishedTasks1764200000000';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(
-      'create index tasks_unfinished on agents.tasks (agent_id, accepted_no) where finished_at is null',
+      `create index tasks_unfinished on agents.tasks (agent_id, accepted_no) where ${UNFINISHED}`,
     );
   }
 

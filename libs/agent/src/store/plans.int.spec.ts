@@ -1,0 +1,64 @@
+import { openStore, type Store } from '../agent.fixture.js';
+import { WAITING } from './dispatch.repository.js';
+import { CLAIM } from './run.statements.js';
+
+jest.setTimeout(60_000);
+
+const AGENT = 'agent-plans';
+const TASKS = 5000;
+const TASKS_PER_SESSION = 25;
+
+interface Plan {
+  Plan: { 'Shared Hit Blocks': number; 'Shared Read Blocks': number };
+}
+
+let store: Store;
+beforeAll(async () => {
+  store = await openStore();
+  await store.sql.query('alter table agents.tasks set (autovacuum_enabled = false)');
+  await store.sql.query(
+    `insert into agents.tasks (id, agent_id, tenant, session_id, request_hash, prompt, metadata, max_steps, token_budget, deadline, dispatched_at)
+     select gen_random_uuid(), $1, 'acme', 'session-' || n / $3::int, 'hash', 'What is up?', '{}', 5, 1000, now() + interval '1 day', now() - interval '1 h'
+     from generate_series(1, $2::int) n`,
+    [AGENT, TASKS, TASKS_PER_SESSION],
+  );
+});
+afterAll(() => store.stop());
+
+/** Pages of the cache that the statement looks at: what a slow plan has too many of, on a machine of any speed. */
+async function pages(statement: string, types: string, values: string): Promise<number> {
+  const client = await store.sql.connect();
+  try {
+    // As of a prepared statement.
+    await client.query('set plan_cache_mode = force_generic_plan');
+    await client.query(`prepare planned (${types}) as ${statement}`);
+    await client.query('begin');
+    const { rows } = await client.query<{ 'QUERY PLAN': Plan[] }>(
+      `explain (analyze, buffers, format json) execute planned (${values})`,
+    );
+    await client.query('rollback');
+    const { Plan: plan } = rows[0]!['QUERY PLAN'][0]!;
+    return plan['Shared Hit Blocks'] + plan['Shared Read Blocks'];
+  } finally {
+    client.release(true);
+  }
+}
+
+/** A young installation has no statistics yet. */
+describe('planned without statistics, with many waiting tasks', () => {
+  it('the look for lost jobs costs a few pages per task', async () => {
+    const looked = await pages(WAITING, 'text, int, bigint, int', `'${AGENT}', 1000, 2000, 2000`);
+    expect(looked).toBeGreaterThan(2000);
+    expect(looked).toBeLessThan(20 * 2000);
+  });
+
+  it('a claim costs a few pages', async () => {
+    const { rows } = await store.sql.query<{ id: string }>(
+      'select id from agents.tasks where agent_id = $1 order by accepted_no desc limit 1',
+      [AGENT],
+    );
+    const looked = await pages(CLAIM.text, 'uuid[], int', `array['${rows[0]!.id}']::uuid[], 1000`);
+    expect(looked).toBeGreaterThan(3);
+    expect(looked).toBeLessThan(50);
+  });
+});
