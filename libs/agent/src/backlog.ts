@@ -4,18 +4,20 @@ import { AGENT, type Agent } from './agent.js';
 import { TaskRepository } from './store/task.repository.js';
 
 const REFRESH_MS = 500;
+/** Of the time, at most so much is spent on counting. */
+const COUNTING_SHARE = 0.05;
 const RETRY_AFTER_SECONDS = 5;
 
 /**
  * Refuses what would wait too long: at most `MAX_BACKLOG` waiting tasks per agent and tenant. Counted in Postgres at most twice a
- * second and by this process in between, acceptances under way included, so only several instances together may exceed it, by what they
+ * second, more rarely where counting takes long, and by this process in between, acceptances under way included, so only several instances together may exceed it, by what they
  * accept in half a second.
  */
 @Injectable()
 export class Backlog {
   private waiting = new Map<string, number>();
   private readonly underWay = new Map<string, number>();
-  private countedAt = 0;
+  private countAgainAt = 0;
   private counting?: Promise<void>;
 
   constructor(
@@ -28,7 +30,7 @@ export class Backlog {
    * @throws RetryableError `backlog-full` (429) with RateLimit headers
    */
   async admit(tenant: string): Promise<(created: boolean) => void> {
-    if (performance.now() - this.countedAt > REFRESH_MS) await (this.counting ??= this.count());
+    if (performance.now() > this.countAgainAt) await (this.counting ??= this.count());
     const limit = this.agent.config.MAX_BACKLOG;
     const underWay = this.underWay.get(tenant) ?? 0;
     if ((this.waiting.get(tenant) ?? 0) + underWay < limit) {
@@ -53,9 +55,11 @@ export class Backlog {
   }
 
   private async count(): Promise<void> {
+    const began = performance.now();
     try {
       this.waiting = await this.tasks.backlog(this.agent.definition.id);
-      this.countedAt = performance.now();
+      const ended = performance.now();
+      this.countAgainAt = ended + Math.max(REFRESH_MS, (ended - began) / COUNTING_SHARE);
     } finally {
       this.counting = undefined;
     }
