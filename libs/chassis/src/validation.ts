@@ -1,16 +1,17 @@
+import { ValidationPipe, type PipeTransform, type Type } from '@nestjs/common';
+import { validate, type ValidationError } from 'class-validator';
+import { TerminalError, validationError, type BatonError, type FieldError } from '#libs/contracts';
 import { MalformedMessage } from './grpc/received-message.js';
-import { ValidationPipe, type PipeTransform, type Type, type ValidationError } from '@nestjs/common';
-import { TerminalError, validationError, type FieldError } from '#libs/contracts';
+
+const STRICT = { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false } as const;
+
+const refusalOf = (errors: ValidationError[]): BatonError =>
+  validationError(errors.flatMap((error) => flatten(error, '')));
 
 /** Validates DTOs (class-validator): unknown fields are refused, every wrong field is named, nothing is coerced. */
 export class RequestValidationPipe extends ValidationPipe {
   constructor() {
-    super({
-      transform: true,
-      whitelist: true,
-      forbidNonWhitelisted: true,
-      exceptionFactory: (errors) => validationError(errors.flatMap((error) => flatten(error, ''))),
-    });
+    super({ transform: true, ...STRICT, exceptionFactory: (errors: ValidationError[]) => refusalOf(errors) });
   }
 
   override async transform(
@@ -24,11 +25,16 @@ export class RequestValidationPipe extends ValidationPipe {
   }
 }
 
-const pipe = new RequestValidationPipe();
-
-/** `value` as a valid `dto`, as the global pipe makes it of a body. @throws TerminalError `validation` (400) */
+/**
+ * `value` as a valid `dto`, by the rules of the global pipe. What lies deeper is neither copied nor transformed: a message costs a third of what a
+ * body costs. @throws TerminalError `validation` (400)
+ */
 export async function validated<T extends object>(dto: Type<T>, value: object): Promise<T> {
-  return (await pipe.transform(value, { type: 'body', metatype: dto })) as T;
+  if (value instanceof MalformedMessage) throw value.error;
+  const instance = Object.assign(new dto(), value);
+  const errors = await validate(instance, STRICT);
+  if (errors.length > 0) throw refusalOf(errors);
+  return instance;
 }
 
 function flatten(error: ValidationError, parent: string): FieldError[] {
