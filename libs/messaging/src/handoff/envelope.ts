@@ -37,10 +37,9 @@ export function envelopeHeaders(row: EnvelopeOfRow): Record<string, string> {
 
 /** Bytes of what surrounds a message's value, its framing included. */
 export function envelopeBytes(key: string, headers: Record<string, string>): number {
-  const framing = 128 + 8 * Object.keys(headers).length;
-  return Object.entries(headers)
-    .flat()
-    .reduce((sum, text) => sum + Buffer.byteLength(text), framing + Buffer.byteLength(key));
+  let bytes = 128 + Buffer.byteLength(key);
+  for (const name in headers) bytes += 8 + Buffer.byteLength(name) + Buffer.byteLength(headers[name]!);
+  return bytes;
 }
 
 /**

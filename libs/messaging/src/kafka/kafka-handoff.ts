@@ -85,9 +85,11 @@ export class KafkaHandoff implements Handoff {
 
   /** Each topic by itself: one that cannot be made or has lost its leader harms no other. */
   async publish(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
-    const outcomes = messages.map(({ topic }): Delivery =>
-      unavailable(this.mayTry(topic) ? `no answer within ${this.deadlineMs} ms` : 'failed a moment ago'),
-    );
+    const [late, resting] = [
+      unavailable(`no answer within ${this.deadlineMs} ms`),
+      unavailable('failed a moment ago'),
+    ];
+    const outcomes = messages.map(({ topic }): Delivery => (this.mayTry(topic) ? late : resting));
     const over = new AbortController();
     const batches = [...batchesOf(messages)].filter(([topic]) => this.mayTry(topic));
     const producer = (this.producer ??= this.connected(this.newProducer()));
