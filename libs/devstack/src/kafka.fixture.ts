@@ -9,27 +9,34 @@ export function describeKafka(title: string, tests: () => void): void {
   (reason ? describe.skip : describe)(title, tests);
 }
 
-const CONNECT_ATTEMPTS = 60;
-const CONNECT_AGAIN_MS = 500;
+const ATTEMPTS = 60;
+const AGAIN_MS = 500;
 
 export const client = (brokers: string) =>
   new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { retries: 15 } });
 
-/** kafkajs gives up its first connection when the broker that it tries is the one that was just killed. */
-async function connected<C extends { connect(): Promise<void> }>(made: C): Promise<C> {
-  for (let attempt = 1; ; attempt += 1)
+async function repeated<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let n = 1; ; n += 1)
     try {
-      await made.connect();
-      return made;
+      return await attempt();
     } catch (error) {
-      if (attempt === CONNECT_ATTEMPTS) throw error;
-      await sleep(CONNECT_AGAIN_MS);
+      if (n === ATTEMPTS) throw error;
+      await sleep(AGAIN_MS);
     }
 }
 
+/** kafkajs gives up its first connection when the broker that it tries is the one that was just killed. */
+const connected = <C extends { connect(): Promise<void> }>(made: C): Promise<C> =>
+  repeated(async () => {
+    await made.connect();
+    return made;
+  });
+
 export async function createTopic(kafka: Kafka, topic: string): Promise<void> {
   const admin = await connected(kafka.admin());
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] });
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 1 }] });
+  // kafkajs' own wait fails at a broker that has not heard of the topic yet.
+  await repeated(() => admin.fetchTopicMetadata({ topics: [topic] }));
   await admin.disconnect();
 }
 
