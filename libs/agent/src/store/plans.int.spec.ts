@@ -1,3 +1,5 @@
+import type { Database, Query } from '#libs/database';
+import { OutboxRepository } from '#libs/messaging';
 import { openStore, type Store } from '../agent.fixture.js';
 import { WAITING } from './dispatch.repository.js';
 import { CLAIM } from './run.statements.js';
@@ -44,6 +46,39 @@ async function pages(statement: string, types: string, values: string): Promise<
   }
 }
 
+/** The outbox with transactions that end by telling how many rows each index has led to. */
+async function rowsRead(
+  index: string,
+  work: (outbox: OutboxRepository) => Promise<unknown>,
+): Promise<number> {
+  const client = await store.sql.connect();
+  let read = 0;
+  const query: Query = async (sql, values = []) =>
+    (await client.query(typeof sql === 'string' ? { text: sql } : sql, values)).rows as never;
+  const transaction = async <T>(within: (query: Query) => Promise<T>): Promise<T> => {
+    await client.query('begin');
+    const result = await within(query);
+    const { rows } = await client.query<{ read: string }>(
+      'select pg_stat_get_xact_tuples_returned($1::regclass) as read',
+      [index],
+    );
+    read = Number(rows[0]!.read);
+    await client.query('rollback');
+    return result;
+  };
+  try {
+    await work(
+      new OutboxRepository(
+        { query, transaction } as unknown as Database,
+        { schema: 'agents', service: AGENT } as ConstructorParameters<typeof OutboxRepository>[1],
+      ),
+    );
+    return read;
+  } finally {
+    client.release(true);
+  }
+}
+
 /** A young installation has no statistics yet. */
 describe('planned without statistics, with many waiting tasks', () => {
   it('the look for lost jobs costs a few pages per task', async () => {
@@ -61,4 +96,22 @@ describe('planned without statistics, with many waiting tasks', () => {
     expect(looked).toBeGreaterThan(3);
     expect(looked).toBeLessThan(50);
   });
+
+  it.each([true, false])(
+    'a batch of the outbox costs no more than its own rows (one at a time: %s)',
+    async (oneAtATime) => {
+      await store.sql.query('alter table agents.messages set (autovacuum_enabled = false)');
+      await store.sql.query(
+        `insert into agents.messages (source, destination, key, kind, body, tenant)
+       select $1, 'agent.tasks.b', gen_random_uuid(), 'AgentTaskEvent', '{}', 'acme' from generate_series(1, 5000)`,
+        [AGENT],
+      );
+      let taken: unknown[] = [];
+      const read = await rowsRead('agents.messages_next', async (outbox) => {
+        taken = await outbox.take(100, 1000, oneAtATime);
+      });
+      expect(taken).toHaveLength(100);
+      expect(read).toBeLessThan(200);
+    },
+  );
 });

@@ -26,6 +26,12 @@ interface Row {
   created_at: Date;
 }
 
+/**
+ * For the rest of the transaction no plan may sort what an index has in order. An outbox is empty whenever statistics are made, so the planner
+ * thinks that sorting all of it is cheap: 150 ms for the first 500 of 5,000 messages instead of 4.
+ */
+const IN_INDEX_ORDER = `set_config('enable_sort', 'off', true)`;
+
 /** Tables `<schema>.messages` and `<schema>.relays`: the rows of one service, and whose turn it is to publish them. */
 @Injectable()
 export class OutboxRepository {
@@ -108,14 +114,14 @@ export class OutboxRepository {
       `insert into ${this.turns} as t (source, holder, until) values ($1, $2, clock_timestamp() + $3 * interval '1 ms')
        on conflict (source) do update set holder = excluded.holder, until = excluded.until
        where t.holder = excluded.holder or t.until < clock_timestamp()
-       returning 1`,
+       returning ${IN_INDEX_ORDER}`,
       [this.source, this.holder, holdMs],
     );
     return rows.length > 0;
   }
 
   // Both are planned each time (no name): a plan that was made while the table was empty took 20 s for 4,000 rows. `offset 0` keeps
-  // the look at earlier messages one by the index for each row.
+  // the look at earlier messages one by the index for each row, `IN_INDEX_ORDER` looks at no more rows than are taken.
 
   private nextRows(query: Query, limit: number): Promise<Row[]> {
     return query<Row>(
