@@ -39,18 +39,24 @@ export interface Accepted {
 const RELAY_AFTER_MS = 1000;
 
 // The acceptances of one session wait for each other's commit: what has a higher `accepted_no` sees all that have a lower one.
+// `offset 0` keeps the look into the inbox one by its key for each message: a plan that was made while it was small reads all of it.
 // A message enters the inbox only with its task: the same one beside it has the same task id and meets the primary key.
 const ACCEPT = {
   name: 'tasks-accept',
   text: `
-    with ordered as materialized (
+    with asked as materialized (
+      select * from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "ownSession" boolean,
+             "idempotencyKey" text, "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text,
+             "timeoutMs" int, "replyTo" text, "streamSteps" boolean, "retryCount" int, scopes text, "subjectToken" text)
+    ), ordered as materialized (
       select pg_advisory_xact_lock(session) from (
-        select distinct hashtextextended(i."agentId" || ' ' || i.tenant || ' ' || i."sessionId", 0) as session
-        from json_to_recordset($1) as i("agentId" text, tenant text, "sessionId" text, "ownSession" boolean)
-        where not i."ownSession" order by session) s
+        select distinct hashtextextended("agentId" || ' ' || tenant || ' ' || "sessionId", 0) as session
+        from asked where not "ownSession" order by session) s
+    ), brought as materialized (
+      select * from json_to_recordset($2) as h("taskId" uuid, consumer text, id uuid)
     ), seen as materialized (
-      select h."taskId" from json_to_recordset($2) as h("taskId" uuid, consumer text, id uuid)
-      join agents.inbox b on b.consumer = h.consumer and b.message_id = h.id
+      select h."taskId" from brought h
+      where exists (select 1 from agents.inbox b where b.consumer = h.consumer and b.message_id = h.id offset 0)
     ), added as (
       insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
                                 max_steps, token_budget, traceparent, deadline, reply_to, stream_steps, retry_count,
@@ -58,9 +64,7 @@ const ACCEPT = {
       select i.id, i."agentId", i.tenant, i."userId", i."sessionId", i."idempotencyKey", i."requestHash", i.prompt, i.metadata,
              i."maxSteps", i."tokenBudget", i.traceparent, now() + i."timeoutMs" * interval '1 ms', i."replyTo", i."streamSteps", i."retryCount",
              i.scopes, i."subjectToken"
-      from json_to_recordset($1) as i(id uuid, "agentId" text, tenant text, "userId" text, "sessionId" text, "idempotencyKey" text,
-             "requestHash" text, prompt text, metadata json, "maxSteps" int, "tokenBudget" int, traceparent text, "timeoutMs" int,
-             "replyTo" text, "streamSteps" boolean, "retryCount" int, scopes text, "subjectToken" text)
+      from asked i
       where (select count(*) from ordered) >= 0 and i.id not in (select "taskId" from seen)
       on conflict do nothing
       returning id, agent_id
@@ -69,7 +73,7 @@ const ACCEPT = {
       select id, 1, agent_id, now() + interval '${RELAY_AFTER_MS} ms' from added
     ), noted as (
       insert into agents.inbox (consumer, message_id)
-      select h.consumer, h.id from json_to_recordset($2) as h("taskId" uuid, consumer text, id uuid) join added on added.id = h."taskId"
+      select h.consumer, h.id from brought h join added on added.id = h."taskId"
       on conflict do nothing
     ), sent as (${insertMessages('$3', 'join added on added.id = m."taskId"')})
     select id from added`,
