@@ -1,4 +1,11 @@
-import { serviceEnvironment, serviceNames, SERVICES } from './environment.js';
+import {
+  DEVELOPER_AUDIENCES,
+  hasGrpc,
+  serviceEnvironment,
+  serviceNames,
+  SERVICES,
+  type ServiceName,
+} from './environment.js';
 import { devGrpcPort, devPort, readSettings, type PortName } from './settings.js';
 
 const stack = (env: Record<string, string>) => ({
@@ -24,9 +31,13 @@ describe('serviceEnvironment', () => {
     });
   });
 
-  it("points to the agents' gRPC doors, in the order of the HTTP ports", () => {
+  it("points to every agent's gRPC door, in the order of the HTTP ports", () => {
     const env = serviceEnvironment('agent-search', {}, stack({ BATON_PORT_OFFSET: '1000' }));
-    expect(env).toMatchObject({ GRPC_PORT: '51061', AGENT_GRPC_URLS: 'agent-search=grpc://127.0.0.1:51061' });
+    expect(env['GRPC_PORT']).toBe('51061');
+    const doors = env['AGENT_GRPC_URLS']!.split(',');
+    expect(doors).toContain('agent-search=grpc://127.0.0.1:51061');
+    const agents = SERVICES.map(({ name }): ServiceName => name).filter(hasGrpc);
+    expect(doors.map((door) => door.split('=')[0])).toEqual(agents);
   });
 
   it('keeps the gRPC ports below 65536 and away from the HTTP ports, whatever the offset', () => {
@@ -69,10 +80,27 @@ describe('serviceEnvironment', () => {
     expect(without).not.toHaveProperty('SCHEMA_REGISTRY_URL');
   });
 
+  it("passes no variable on that would make the stack's own servers other than they are", () => {
+    const tls = { GRPC_TLS_CERT: 'a', GRPC_TLS_KEY: 'b', GRPC_TLS_CA: 'c' };
+    const kafka = { KAFKA_SSL: 'true', KAFKA_SASL_USERNAME: 'me', KAFKA_REPLICATION: '3' };
+    const given = { ...tls, ...kafka, KAFKA_BROKERS: 'broker:9092', KAFKA_PARTITIONS: '2' };
+    const ownKafka = serviceEnvironment('gateway', given, stack({}));
+    for (const name of Object.keys({ ...tls, ...kafka, KAFKA_BROKERS: '' }))
+      expect(ownKafka).not.toHaveProperty(name);
+    expect(ownKafka).toHaveProperty('KAFKA_PARTITIONS', '2');
+    expect(serviceEnvironment('gateway', given, stack(given))).toMatchObject(kafka);
+  });
+
   it('drops empty variables: a service takes its default instead', () => {
     expect(
       serviceEnvironment('agent-search', { OPENAI_BASE_URL: '' }, stack({ OPENAI_API_KEY: 'k' })),
     ).not.toHaveProperty('OPENAI_BASE_URL');
+  });
+});
+
+describe('DEVELOPER_AUDIENCES', () => {
+  it('has every service but the model, which asks for no token', () => {
+    expect(DEVELOPER_AUDIENCES).toEqual(serviceNames(readSettings({ OPENAI_API_KEY: 'key' })));
   });
 });
 

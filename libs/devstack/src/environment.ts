@@ -15,13 +15,9 @@ export const SERVICES = [
 export type ServiceName = (typeof SERVICES)[number]['name'];
 
 /** Audiences of a developer's token: everything that has a public HTTP API. */
-export const DEVELOPER_AUDIENCES: ServiceName[] = [
-  'gateway',
-  'identity',
-  'agent-search',
-  'tool-registry',
-  'tools-knowledge',
-];
+export const DEVELOPER_AUDIENCES: ServiceName[] = SERVICES.map(({ name }) => name).filter(
+  (name) => name !== 'scripted-llm',
+);
 
 /** Which services the stack has with these settings: the scripted model only where no real one is configured. */
 export function serviceNames(settings: StackSettings): ServiceName[] {
@@ -68,7 +64,9 @@ export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAdd
   const agents = SERVICES.filter((service) => hasGrpc(service.name));
   return {
     // An empty variable means its default here, and a wrong value to the services' validators.
-    ...Object.fromEntries(Object.entries(base).filter(([, value]) => value !== '')),
+    ...Object.fromEntries(
+      Object.entries(base).filter(([variable, value]) => value !== '' && isPassedOn(variable, settings)),
+    ),
     PORT: String(devPort(name, settings.portOffset)),
     GRPC_PORT: String(devGrpcPort(name, settings.portOffset)),
     HOST: '127.0.0.1',
@@ -85,6 +83,12 @@ export function serviceEnvironment(name: ServiceName, base: Env, stack: StackAdd
     ALLOWED_CALLERS: AGENT_CALLERS,
     ...(settings.model ? {} : scriptedModel(settings)),
   };
+}
+
+/** The stack's gRPC doors are without TLS, whether there is a Kafka is the stack's to say, and its own has one node and no TLS. */
+function isPassedOn(variable: string, { kafkaBrokers }: StackSettings): boolean {
+  if (/^(GRPC_TLS_.*|KAFKA_BROKERS|SCHEMA_REGISTRY_URL)$/.test(variable)) return false;
+  return kafkaBrokers !== null || !/^KAFKA_(SSL|SASL|REPLICATION)/.test(variable);
 }
 
 /** Every service of the stack, and the command line, whose tokens for the developer live for a day. */

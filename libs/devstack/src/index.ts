@@ -27,6 +27,7 @@ export { startKafka } from './kafka.js';
 export { withLock } from './lock.js';
 export { NODE_FLAGS } from './node-flags.js';
 export { freePort, holderOf, requireFreePort } from './ports.js';
+export { withoutOwnAddresses } from './own-addresses.js';
 export { startPostgres } from './postgres.js';
 export { isRunning, own, stopProcess, type OwnedProcess } from './processes.js';
 export { pingRedis, startRedis } from './redis.js';

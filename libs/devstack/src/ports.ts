@@ -58,6 +58,11 @@ export function holderOf(port: number): string | null {
   return `pid ${pid}${command ? ` (${command.slice(0, 60)})` : ''}`;
 }
 
+/** Whether anybody listens on a TCP port of this machine. */
+export function isListenedOn(port: number): boolean {
+  return process.platform === 'linux' ? tcpListeners(port).length > 0 : lsofListener(port) !== null;
+}
+
 /** Socket inodes of listeners on `port` in the format of /proc/net/tcp. */
 export function listeningInodes(table: string, port: number): string[] {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -68,12 +73,14 @@ export function listeningInodes(table: string, port: number): string[] {
     .map((fields) => fields[9] ?? '');
 }
 
-function linuxListener(port: number): number | null {
-  const inodes = new Set(
-    ['/proc/net/tcp', '/proc/net/tcp6'].flatMap(
-      (file) => attempt(() => listeningInodes(readFileSync(file, 'utf8'), port)) ?? [],
-    ),
+function tcpListeners(port: number): string[] {
+  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap(
+    (file) => attempt(() => listeningInodes(readFileSync(file, 'utf8'), port)) ?? [],
   );
+}
+
+function linuxListener(port: number): number | null {
+  const inodes = new Set(tcpListeners(port));
   if (inodes.size === 0) return null;
   for (const pid of attempt(() => readdirSync('/proc').filter((name) => /^\d+$/.test(name))) ?? [])
     for (const fd of attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {

@@ -70,8 +70,11 @@ export function stopSchemaRegistry(folder: string): Promise<void> {
 
 /** Resolves when the registry at `url` answers within 3 s. @throws Error that names the cause. */
 export async function pingSchemaRegistry(url: string): Promise<void> {
-  const response = await fetch(`${url.replace(/\/$/, '')}/subjects`, {
-    signal: AbortSignal.timeout(PING_MS),
+  const address = new URL(`${url.replace(/\/$/, '')}/subjects`);
+  // fetch refuses them.
+  address.username = address.password = '';
+  const response = await fetch(address, { signal: AbortSignal.timeout(PING_MS) }).catch((error: Error) => {
+    throw error.cause ?? error;
   });
   await response.body?.cancel();
   // One that wants a password is up as well.

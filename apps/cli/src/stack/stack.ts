@@ -5,6 +5,7 @@ import {
   BatonHome,
   isRunning,
   readSettings,
+  withoutOwnAddresses,
   type OwnedProcess,
   type OwnServers,
   type ServiceName,
@@ -42,8 +43,8 @@ export class Stack {
   readonly secret: string;
 
   constructor(readonly env: Env = process.env) {
-    this.settings = readSettings(env);
     this.home = BatonHome.fromEnv(env);
+    this.settings = withoutOwnAddresses(readSettings(env), this.home);
     this.secret = env['BATON_STACK_SECRET'] || this.home.secret('stack-secret');
   }
 
