@@ -12,6 +12,7 @@ export { InboxRepository } from './handoff/inbox.repository.js';
 export { OutboxRepository } from './handoff/outbox.repository.js';
 export { MessageRelay } from './handoff/relay.js';
 export { handoffTables, relayTable } from './handoff/tables.js';
+export { kafkaClient } from './kafka/client.js';
 export { MessagingModule } from './messaging.module.js';
 export { RedisConnections } from './redis.js';
 export { WorkQueue, type Dispatch, type RunJob } from './work-queue.js';

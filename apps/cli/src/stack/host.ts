@@ -17,6 +17,7 @@ import {
 import { indexProjectDocuments } from '../knowledge/project-documents.js';
 import { waitForReady } from './ready.js';
 import { Stack, type HostRecord } from './stack.js';
+import { requireAnswers, theirServers } from './their-servers.js';
 
 const READY_MS = 30_000;
 
@@ -43,6 +44,11 @@ export async function hostStack(
     await requireFreePort(devPort(name, settings.portOffset), name);
     if (hasGrpc(name)) await requireFreePort(devGrpcPort(name, settings.portOffset), `${name} (gRPC)`);
   }
+  await requireAnswers(theirServers(settings, stack.env));
+  if (stack.env['KAFKA_BROKERS'] && !settings.kafkaBrokers && !withKafka)
+    notice(
+      "KAFKA_BROKERS names this stack's own Kafka, which only ./baton up --kafka starts: it is left out.",
+    );
   const servers = ownServers(settings, withKafka);
   const infrastructure = await startInfrastructure(stack.home, settings, servers, notice);
   let services: HostedServices | undefined;

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Stack } from './stack.js';
-import { stackRows } from './status.js';
+import { modelLine, stackRows } from './status.js';
 
 /** Of a process that has ended: no other ever starts at this time. */
 const ENDED = { pid: 1, started: 'long ago' };
@@ -35,5 +35,23 @@ describe('stackRows', () => {
     expect(new Set(logs)).toEqual(
       new Set(['postgres.log', 'redis.log', 'kafka.log', 'schema-registry.log', 'host.log']),
     );
+  });
+});
+
+describe('modelLine', () => {
+  const agent = { name: 'agent-search', address: '', cause: '', fix: '' };
+  const notReady = (name: string) => ({
+    ...agent,
+    state: 'not ready' as const,
+    missing: [{ name, cause: 'ECONNREFUSED', fix: 'start it' }],
+  });
+
+  it('says of the real model what the agents know', () => {
+    expect(modelLine([{ ...agent, state: 'up' }])).toBe('A real model answers.');
+    expect(modelLine([notReady('model')])).toBe(
+      'The real model does not answer: ECONNREFUSED. To do: start it',
+    );
+    expect(modelLine([notReady('redis')])).toBe('A real model answers.');
+    expect(modelLine([notReady('service')])).toMatch(/not known/);
   });
 });

@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { messageOf } from '#libs/contracts';
 import {
   devPort,
@@ -13,15 +12,16 @@ import {
   serviceNames,
   type OwnedProcess,
   type PortName,
+  type ServerName,
 } from '#libs/devstack';
 import { askReady } from './ready.js';
 import { changedSettings, Stack } from './stack.js';
-import { up, type StatusRow } from './status-row.js';
+import { hostOf, up, type StatusRow } from './status-row.js';
 import { table } from './table.js';
+import { askPostgres, theirServers } from './their-servers.js';
 import { registeredTools, toolRows } from './tool-rows.js';
 
 const START = './baton up --detach';
-const RESTART = './baton down && ./baton up --kafka';
 
 /** Prints the state of everything; the exit code is 0 when all of the stack is up, whatever tools elsewhere do. */
 export async function status(): Promise<number> {
@@ -32,13 +32,19 @@ export async function status(): Promise<number> {
   const hosted = host?.services.map(({ name }) => name) ?? [];
   process.stdout.write(
     table(
-      ['', 'state', 'cause', 'fix'],
-      [...rows, ...toolRows(tools, hosted)].map((row) => [row.name, row.state, row.cause, row.fix]),
+      ['', 'state', 'address', 'cause', 'fix'],
+      [...rows, ...toolRows(tools, hosted)].map((row) => [
+        row.name,
+        row.state,
+        row.address,
+        row.cause,
+        row.fix,
+      ]),
     ),
   );
   if (host) {
     process.stdout.write(
-      `\n${host.scripted ? 'The scripted model answers, not a real one.' : 'A real model answers.'}\n`,
+      `\n${host.scripted ? 'The scripted model answers, not a real one.' : modelLine(rows)}\n`,
     );
     const changed = changedSettings(host, stack);
     if (changed) process.stdout.write(`${changed}\n`);
@@ -48,76 +54,77 @@ export async function status(): Promise<number> {
 
 /** A line for each server and service of the stack. */
 export function stackRows(stack: Stack): Promise<StatusRow[]> {
-  return Promise.all([postgresRow(stack), redisRow(stack), ...kafkaRows(stack), ...serviceRows(stack)]);
+  return Promise.all([...serverRows(stack), ...serviceRows(stack)]);
 }
 
-async function postgresRow(stack: Stack): Promise<StatusRow> {
-  const own = stack.settings.databaseUrl;
-  if (own) return answers('postgres (yours)', 'start it, or correct DATABASE_URL', () => connect(own));
-  const running = recordedInfrastructure(stack.home).postgres;
-  if (!isRunning(running)) return notRunning('postgres', stack, running);
-  return answers('postgres', './baton down && ./baton up', () =>
-    connect(`postgres://baton:${stack.home.secret('postgres-password')}@127.0.0.1:${running.port}/baton`),
+/** Whether the real model answers, as the agents know it; each asks in the background. */
+export function modelLine(rows: StatusRow[]): string {
+  const reached = rows.filter(
+    ({ name, state, missing = [] }) =>
+      name.startsWith('agent-') && (state === 'up' || missing.some((one) => one.name !== 'service')),
   );
+  if (reached.length === 0) return 'Whether the real model answers is not known: no agent does.';
+  const away = reached.flatMap(({ missing = [] }) => missing).find(({ name }) => name === 'model');
+  return away ? `The real model does not answer: ${away.cause}. To do: ${away.fix}` : 'A real model answers.';
 }
 
-async function redisRow(stack: Stack): Promise<StatusRow> {
-  const own = stack.settings.redisUrl;
-  if (own) {
-    const { hostname, port } = new URL(own);
-    return answers('redis (yours)', 'start it, or correct REDIS_URL', () =>
-      pingRedis(Number(port || 6379), hostname),
-    );
+/** Servers that are processes with a record and a log of their own; all else is in the host. */
+const OWN_SERVERS = {
+  postgres: {
+    record: 'postgres',
+    ask: ({ port }, { home }) =>
+      askPostgres(`postgres://baton:${home.secret('postgres-password')}@127.0.0.1:${port}/baton`),
+  },
+  redis: { record: 'redis', ask: ({ port }) => pingRedis(port) },
+  kafka: { record: 'kafka', ask: ({ port }) => pingKafka(`127.0.0.1:${port}`) },
+  'schema-registry': {
+    record: 'schemaRegistry',
+    ask: ({ port }) => pingSchemaRegistry(schemaRegistryUrlAt(port)),
+  },
+} satisfies Partial<Record<PortName, OwnServer>>;
+
+interface OwnServer {
+  record: ServerName;
+  ask: (server: { port: number }, stack: Stack) => Promise<unknown>;
+}
+
+const needsKafkaFlag = (name: PortName) => name === 'kafka' || name === 'schema-registry';
+
+function serverRows(stack: Stack): Array<Promise<StatusRow>> {
+  const theirs = theirServers(stack.settings, stack.env);
+  return (Object.keys(OWN_SERVERS) as Array<keyof typeof OWN_SERVERS>).flatMap((name) => {
+    const their = theirs.find((one) => one.name === name);
+    if (!their) return ownServerRow(name, OWN_SERVERS[name], stack);
+    const { address, variable, ask } = their;
+    return [answers(`${name} (yours)`, hostOf(address), `start it, or correct ${variable}`, ask)];
+  });
+}
+
+/** None for Kafka and its registry where the stack does without. */
+function ownServerRow(name: PortName, { record, ask }: OwnServer, stack: Stack): Array<Promise<StatusRow>> {
+  const recorded = recordedInfrastructure(stack.home)[record];
+  if (isRunning(recorded)) {
+    const label = 'kind' in recorded && recorded.kind !== 'redis' ? `${name} (JavaScript)` : name;
+    const restart = `./baton down && ./baton up${needsKafkaFlag(name) ? ' --kafka' : ''}`;
+    return [answers(label, `127.0.0.1:${recorded.port}`, restart, () => ask(recorded, stack))];
   }
-  const running = recordedInfrastructure(stack.home).redis;
-  if (!isRunning(running)) return notRunning('redis', stack, running);
-  const name = running.kind === 'redis' ? 'redis' : 'redis (JavaScript)';
-  return answers(name, './baton down && ./baton up', () => pingRedis(running.port));
-}
-
-/** None where the stack does without Kafka. */
-function kafkaRows(stack: Stack): Array<Promise<StatusRow>> {
-  const { kafkaBrokers, schemaRegistryUrl } = stack.settings;
-  const { kafka, schemaRegistry } = recordedInfrastructure(stack.home);
   const own = stack.host()?.ownServers;
-  const rows: Array<Promise<StatusRow>> = [];
-  if (kafkaBrokers)
-    rows.push(answers('kafka (yours)', 'start it, or correct KAFKA_BROKERS', () => pingKafka(kafkaBrokers)));
-  else if (isRunning(kafka)) rows.push(answers('kafka', RESTART, () => pingKafka(`127.0.0.1:${kafka.port}`)));
   // A running host tells whether it has Kafka; without one, the record of one that was not stopped does.
-  else if (own ? own.kafka : kafka) rows.push(Promise.resolve(notRunning('kafka', stack, kafka)));
-  if (schemaRegistryUrl)
-    rows.push(
-      answers('schema-registry (yours)', 'start it, or correct SCHEMA_REGISTRY_URL', () =>
-        pingSchemaRegistry(schemaRegistryUrl),
-      ),
-    );
-  else if (isRunning(schemaRegistry))
-    rows.push(
-      answers('schema-registry', RESTART, () => pingSchemaRegistry(schemaRegistryUrlAt(schemaRegistry.port))),
-    );
-  else if (own ? own.schemaRegistry : schemaRegistry)
-    rows.push(Promise.resolve(notRunning('schema-registry', stack, schemaRegistry)));
-  return rows;
+  if (needsKafkaFlag(name) && !(own ? own[record] : recorded)) return [];
+  return [Promise.resolve(notRunning(name, stack, recorded))];
 }
 
-async function answers(name: string, fix: string, ask: () => Promise<unknown>): Promise<StatusRow> {
+async function answers(
+  name: string,
+  address: string,
+  fix: string,
+  ask: () => Promise<unknown>,
+): Promise<StatusRow> {
   try {
     await ask();
-    return up(name);
+    return up(name, address);
   } catch (error) {
-    return { name, state: 'down', cause: messageOf(error), fix };
-  }
-}
-
-async function connect(connectionString: string): Promise<void> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 3000, query_timeout: 3000 });
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    await client.query('select 1');
-  } finally {
-    await client.end().catch(() => undefined);
+    return { name, address, state: 'down', cause: messageOf(error), fix };
   }
 }
 
@@ -128,32 +135,40 @@ function serviceRows(stack: Stack): Array<Promise<StatusRow>> {
   return SERVICES.flatMap(({ name }) => host.services.filter((service) => service.name === name)).map(
     async ({ name, url }): Promise<StatusRow> => {
       const { ready, missing } = await askReady(url);
-      if (ready) return up(name);
+      const address = hostOf(url);
+      if (ready) return up(name, address);
       const [cause, fix] = [missing.map((one) => `${one.name}: ${one.cause}`), missing.map((one) => one.fix)];
-      return { name, state: 'not ready', cause: cause.join('; '), fix: [...new Set(fix)].join('; ') };
+      return {
+        name,
+        address,
+        state: 'not ready',
+        cause: cause.join('; '),
+        fix: [...new Set(fix)].join('; '),
+        missing,
+      };
     },
   );
 }
 
-/** Servers that are processes with a record and a log of their own; all else is in the host. */
-const SERVER_NAMES: readonly PortName[] = ['postgres', 'redis', 'kafka', 'schema-registry'];
-
 /** @param ended the process that was to be it, when it was started and not stopped */
 function notRunning(name: PortName, { settings, home }: Stack, ended: OwnedProcess | null): StatusRow {
   const port = devPort(name, settings.portOffset);
+  const address = `127.0.0.1:${port}`;
   const holder = holderOf(port);
   if (holder)
     return {
       name,
+      address,
       state: 'down',
       cause: `port ${port} is taken by ${holder}`,
       fix: 'stop that program, or set another BATON_PORT_OFFSET',
     };
-  const fix = name === 'kafka' || name === 'schema-registry' ? `${START} --kafka` : START;
-  if (!ended) return { name, state: 'down', cause: 'not started', fix };
-  const log = home.path(SERVER_NAMES.includes(name) ? `${name}.log` : 'host.log');
+  const fix = needsKafkaFlag(name) ? `${START} --kafka` : START;
+  if (!ended) return { name, address, state: 'down', cause: 'not started', fix };
+  const log = home.path(name in OWN_SERVERS ? `${name}.log` : 'host.log');
   return {
     name,
+    address,
     state: 'crashed',
     cause: `process ${ended.pid} stopped unexpectedly, see ${log}`,
     fix,

@@ -16,11 +16,12 @@ describe('toolRows', () => {
     expect(toolRows(tools, [])).toEqual([
       {
         name: 'tools-far',
+        address: 'tools-far',
         state: 'down',
         cause: 'for the registry (a, b): its health_url does not answer',
         fix: 'start it, so that http://tools-far/health answers',
       },
-      { name: 'tools-near', state: 'up', cause: '', fix: '' },
+      { name: 'tools-near', state: 'up', address: 'tools-near', cause: '', fix: '' },
     ]);
   });
 

@@ -2,7 +2,7 @@ import { HttpClient } from '#libs/chassis';
 import type { ListedTool } from '#libs/contracts';
 import { developerToken } from '../identity/developer.js';
 import { urlOf, type HostRecord, type Stack } from './stack.js';
-import { up, type StatusRow } from './status-row.js';
+import { hostOf, up, type StatusRow } from './status-row.js';
 
 /** All registered tools; none while the registry or identity does not answer, which its own line says. */
 export async function registeredTools(
@@ -32,10 +32,12 @@ export function toolRows(tools: ListedTool[], hosted: string[]): StatusRow[] {
     .filter(([one]) => !hosted.includes(one!.service) || one!.health.state === 'down')
     .map((group) => {
       const { service, health_url, health } = group[0]!;
-      if (health.state === 'up') return up(service);
+      const address = hostOf(health_url);
+      if (health.state === 'up') return up(service, address);
       const names = group.map(({ name }) => name).join(', ');
       return {
         name: service,
+        address,
         state: health.state === 'down' ? 'down' : 'not ready',
         cause: `for the registry (${names}): ${health.cause ?? 'not asked yet'}`,
         fix: hosted.includes(service)
