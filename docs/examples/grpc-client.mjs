@@ -28,38 +28,41 @@ const reflect = (request) =>
     call.end();
   });
 
-const { list_services_response: listed } = await reflect({ list_services: '' });
-console.log('services:', listed.service.map(({ name }) => name).join(', '));
-const { file_descriptor_response: described } = await reflect({
-  file_containing_symbol: 'agents.v1.AgentService',
-});
-// A FileDescriptorSet is its files, each as field 1.
-const set = Buffer.concat(
-  described.file_descriptor_proto.flatMap((file) => [Buffer.from([0x0a, ...varint(file.length)]), file]),
-);
-const { AgentService } = grpc.loadPackageDefinition(loadFileDescriptorSetFromBuffer(set, options)).agents.v1;
-
-// 2. Calls: the token travels as metadata, every call has a deadline.
-const agent = new AgentService(address, plaintext);
-const metadata = new grpc.Metadata();
-metadata.set('authorization', `Bearer ${process.env.TOKEN ?? ''}`);
-const within = (ms) => ({ deadline: Date.now() + ms });
-
-const unary = (method, request) =>
-  new Promise((resolve, reject) =>
-    agent[method](request, metadata, within(10_000), (error, answer) =>
-      error ? reject(error) : resolve(answer),
-    ),
-  );
-
+let agent;
 try {
+  const { list_services_response: listed } = await reflect({ list_services: '' });
+  console.log('services:', listed.service.map(({ name }) => name).join(', '));
+  const { file_descriptor_response: described } = await reflect({
+    file_containing_symbol: 'agents.v1.AgentService',
+  });
+  // A FileDescriptorSet is its files, each as field 1.
+  const set = Buffer.concat(
+    described.file_descriptor_proto.flatMap((file) => [Buffer.from([0x0a, ...varint(file.length)]), file]),
+  );
+  const { AgentService } = grpc.loadPackageDefinition(loadFileDescriptorSetFromBuffer(set, options)).agents
+    .v1;
+
+  // 2. Calls: the token travels as metadata, every call has a deadline.
+  agent = new AgentService(address, plaintext);
+  const metadata = new grpc.Metadata();
+  metadata.set('authorization', `Bearer ${process.env.TOKEN ?? ''}`);
+  const within = (ms) => ({ deadline: Date.now() + ms });
+
+  const unary = (method, request) =>
+    new Promise((resolve, reject) =>
+      agent[method](request, metadata, within(10_000), (error, answer) =>
+        error ? reject(error) : resolve(answer),
+      ),
+    );
+
   const { task_id, status } = await unary('SubmitTask', { prompt });
   console.log(`task ${task_id}: ${status}`);
 
   // 3. A stream that breaks goes on after the last sequence that came.
+  const end = Date.now() + 120_000;
   let last = 0;
   for (let finished = false; !finished;) {
-    const stream = agent.StreamSteps({ task_id, after_sequence: last }, metadata, within(120_000));
+    const stream = agent.StreamSteps({ task_id, after_sequence: last }, metadata, { deadline: end });
     try {
       for await (const { sequence, step_number, type, content } of stream) {
         if (sequence > 0) {
@@ -71,7 +74,7 @@ try {
         finished = type === 'finish';
       }
     } catch (error) {
-      if (error.code !== grpc.status.UNAVAILABLE) throw error;
+      if (error.code !== grpc.status.UNAVAILABLE || Date.now() > end) throw error;
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }
@@ -80,10 +83,11 @@ try {
 } catch (error) {
   // The problem (RFC 9457) is a trailer: it names every wrong field.
   const [problem] = error.metadata?.get('baton-problem-bin') ?? [];
-  console.error(grpc.status[error.code] ?? error.code, problem?.toString() ?? error.details ?? error);
+  const code = grpc.status[error.code] ?? error.code ?? '';
+  console.error(`${address}: ${code} ${problem?.toString() ?? error.details ?? error.message}`);
   process.exitCode = 1;
 }
-agent.close();
+agent?.close();
 reflection.close();
 
 function varint(value) {

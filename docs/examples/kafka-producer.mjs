@@ -1,14 +1,24 @@
 // Hands a task to an agent and waits for its result, with kafkajs and avsc alone: nothing of Baton is imported.
 //
 //   npm install kafkajs avsc @kafkajs/confluent-schema-registry
-//   KAFKA_BROKERS=… SCHEMA_REGISTRY_URL=… IDENTITY_URL=… CLIENT_SECRET=… node kafka-producer.mjs "Who was Ada Lovelace?"
+//   CLIENT_SECRET=… node docs/examples/kafka-producer.mjs "Who was Ada Lovelace?"
+//
+// KAFKA_BROKERS, SCHEMA_REGISTRY_URL (empty: none), IDENTITY_URL: default those of `./baton up --kafka`, plus BATON_PORT_OFFSET.
+// WAIT_MS: how long to wait for the result, and the task's deadline; default two minutes.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
 import avro from 'avsc';
 import kafkajs from 'kafkajs';
 
-const { KAFKA_BROKERS, SCHEMA_REGISTRY_URL, IDENTITY_URL, CLIENT_SECRET } = process.env;
+const at = (port) => `127.0.0.1:${port + Number(process.env.BATON_PORT_OFFSET || 0)}`;
+const {
+  KAFKA_BROKERS = at(8192),
+  SCHEMA_REGISTRY_URL = `http://${at(8181)}/apis/ccompat/v7`,
+  IDENTITY_URL = `http://${at(8081)}`,
+  CLIENT_SECRET,
+} = process.env;
+const waitMs = Number(process.env.WAIT_MS ?? 120_000);
 // A service that the agent's ALLOWED_CALLERS names, and the client id of its secret.
 const caller = process.env.CLIENT_ID ?? 'orchestrator';
 const agent = process.env.AGENT ?? 'agent-search';
@@ -58,63 +68,77 @@ const task = {
   created_at: Date.now(),
   max_steps: 5,
   token_budget: 4096,
-  deadline: Date.now() + 120_000,
+  deadline: Date.now() + waitMs,
   reply_to: caller,
   stream_steps: false,
   retry_count: 0,
   last_error: null,
 };
 
-// Results come to the caller's topic, which the agent makes for its first one.
-const admin = kafka.admin();
-await admin.connect();
-await admin.createTopics({ topics: [{ topic: results, numPartitions: 6 }] });
-await admin.disconnect();
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+const late = () =>
+  fail(
+    `No result within ${waitMs / 1000} s. Is Kafka up, and ${agent} (./baton status)? A task that was refused is in agent.dead-letters.`,
+  );
+const timer = setTimeout(late, waitMs);
 
-const consumer = kafka.consumer({ groupId: `example-${randomUUID()}` });
-await consumer.connect();
-await consumer.subscribe({ topic: results });
-const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve));
-const answered = new Promise((resolve, reject) => {
-  consumer
-    .run({
-      eachMessage: async ({ message }) => {
-        if (message.key?.toString() !== task.session_id) return;
-        resolve(await decode(message.value, 'AgentResultEvent'));
+try {
+  // Results come to the caller's topic, which the agent makes for its first one.
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({ topics: [{ topic: results, numPartitions: 6 }] });
+  await admin.disconnect();
+
+  const consumer = kafka.consumer({ groupId: `example-${randomUUID()}` });
+  await consumer.connect();
+  // This group is new: from the end on, it could begin behind the result.
+  await consumer.subscribe({ topic: results, fromBeginning: true });
+  const answered = new Promise((resolve, reject) => {
+    consumer
+      .run({
+        eachMessage: async ({ message }) => {
+          if (message.key?.toString() !== task.session_id) return;
+          resolve(await decode(message.value, 'AgentResultEvent'));
+        },
+      })
+      .catch(reject);
+  });
+
+  const producer = kafka.producer({ idempotent: true });
+  await producer.connect();
+  await producer.send({
+    topic: tasks,
+    acks: -1,
+    messages: [
+      {
+        // Tasks of one session run in the order of their messages.
+        key: task.session_id,
+        value: await encode('AgentTaskEvent', task),
+        headers: {
+          authorization: await authorization(),
+          traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
+          'content-type': 'application/avro',
+          // The same id again is the same message, however often it is sent.
+          ce_id: randomUUID(),
+          ce_source: `/services/${caller}`,
+          ce_type: `${NAMESPACE}.AgentTaskEvent`,
+          ce_specversion: '1.0',
+          ce_time: new Date().toISOString(),
+          ce_subject: task.task_id,
+        },
       },
-    })
-    .catch(reject);
-});
-await joined;
+    ],
+  });
+  console.error(`handed off ${task.task_id} to ${tasks}`);
 
-const producer = kafka.producer({ idempotent: true });
-await producer.connect();
-await producer.send({
-  topic: tasks,
-  acks: -1,
-  messages: [
-    {
-      // Tasks of one session run in the order of their messages.
-      key: task.session_id,
-      value: await encode('AgentTaskEvent', task),
-      headers: {
-        authorization: await authorization(),
-        traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
-        'content-type': 'application/avro',
-        // The same id again is the same message, however often it is sent.
-        ce_id: randomUUID(),
-        ce_source: `/services/${caller}`,
-        ce_type: `${NAMESPACE}.AgentTaskEvent`,
-        ce_specversion: '1.0',
-        ce_time: new Date().toISOString(),
-        ce_subject: task.task_id,
-      },
-    },
-  ],
-});
-console.error(`handed off ${task.task_id} to ${tasks}`);
-
-const result = await answered;
-console.log(JSON.stringify(result, null, 2));
-await producer.disconnect();
-await consumer.disconnect();
+  const result = await answered;
+  clearTimeout(timer);
+  console.log(JSON.stringify(result, null, 2));
+  await producer.disconnect();
+  await consumer.disconnect();
+} catch (error) {
+  fail(`Not done: ${error.message}`);
+}
