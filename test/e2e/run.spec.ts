@@ -250,7 +250,9 @@ describe('a model that', () => {
         code: 'model_unavailable',
         text: 'The model API answered 503',
         attempt: 2,
+        max_attempts: 30,
         retry_after_ms: 600,
+        deadline_ms: expect.any(Number) as number,
       },
     });
   });

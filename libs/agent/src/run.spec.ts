@@ -165,7 +165,9 @@ describe('the model', () => {
         code: 'model_unavailable',
         text: '503',
         attempt,
+        max_attempts: 30,
         retry_after_ms: 1,
+        deadline_ms: expect.any(Number) as number,
       })),
     );
   });

@@ -19,10 +19,10 @@ import { Announcements } from './handoff/announcements.js';
 import { Stopped, type Lease } from './lease.js';
 import { buildMessages, estimateTokens } from './loop/context.js';
 import { endingAfter, finishEntry, obstacleOf, resultColumns } from './loop/endings.js';
-import { callModel } from './loop/model-call.js';
+import { callModel, MODEL_ATTEMPTS } from './loop/model-call.js';
 import { next, type Ending } from './loop/next.js';
 import { apply, replay, type RunState } from './loop/state.js';
-import { waitForRetry } from './loop/retry-wait.js';
+import { waitForRetry, type RetryReason } from './loop/retry-wait.js';
 import { storable } from './loop/storable.js';
 import { makeCalls, type Pinned } from './loop/tool-calls.js';
 import { RunMetrics } from './run-metrics.js';
@@ -126,7 +126,8 @@ export class Runner {
           traceparent: lease.task.traceparent,
         },
         lease,
-        ({ code, message }, attempt, ms) => this.waitAndTell(lease, { code, text: message, attempt }, ms),
+        ({ code, message }, attempt, ms) =>
+          this.waitAndTell(lease, { code, text: message, attempt, max_attempts: MODEL_ATTEMPTS }, ms),
       );
       this.metrics.modelReplied(this.agent.definition.id, reply.usage);
       return storable({
@@ -151,8 +152,8 @@ export class Runner {
     return () => clearTimeout(timer);
   }
 
-  private waitAndTell(lease: Lease, reason: Parameters<typeof waitForRetry>[0], ms: number): Promise<void> {
-    return waitForRetry(reason, ms, lease.signal, (delta) => this.feed.announce(lease.task.id, { delta }));
+  private waitAndTell(lease: Lease, reason: RetryReason, ms: number): Promise<void> {
+    return waitForRetry(reason, ms, lease, (delta) => this.feed.announce(lease.task.id, { delta }));
   }
 
   /** The tools that the registry offers this agent, asked for once per claim. */

@@ -67,6 +67,10 @@ export interface LiveRetry {
   text: string;
   /** Attempts so far. */
   attempt: number;
+  /** After which the task fails; absent where only its deadline ends the attempts. */
+  max_attempts?: number;
   /** Milliseconds from now. */
   retry_after_ms: number;
+  /** Milliseconds from now to the task's deadline. */
+  deadline_ms: number;
 }

@@ -9,7 +9,9 @@ const retry = (attempt: number, retry_after_ms: number) =>
     code: 'model_unavailable',
     text: 'The model API is unreachable: ECONNREFUSED',
     attempt,
+    max_attempts: 30,
     retry_after_ms,
+    deadline_ms: 840_000,
   });
 const model: EntryBody = {
   kind: 'model',
@@ -76,7 +78,7 @@ describe('Progress', () => {
 
 describe('a model that is away', () => {
   const line = (seconds: number, attempt: number) =>
-    `  waiting  The model API is unreachable: ECONNREFUSED; trying again in ${seconds} s (attempt ${attempt} failed)`;
+    `  waiting  The model API is unreachable: ECONNREFUSED; trying again in ${seconds} s (attempt ${attempt} of 30 failed; gives up in 14 min at the latest)`;
 
   it('is told once per attempt where lines stay', () => {
     const { written, progress: shown } = progress(null);

@@ -68,8 +68,15 @@ export class Progress {
   }
 }
 
-function retryLine({ text, retry_after_ms, attempt }: LiveRetry): string {
-  return `  waiting  ${text}; trying again in ${Math.ceil(retry_after_ms / 1000)} s (attempt ${attempt} failed)`;
+function retryLine({ text, retry_after_ms, attempt, max_attempts, deadline_ms }: LiveRetry): string {
+  const of = max_attempts ? ` of ${max_attempts}` : '';
+  const again = `trying again in ${Math.ceil(retry_after_ms / 1000)} s`;
+  return `  waiting  ${text}; ${again} (attempt ${attempt}${of} failed; gives up in ${roughly(deadline_ms)} at the latest)`;
+}
+
+function roughly(milliseconds: number): string {
+  const wholeSeconds = Math.ceil(milliseconds / 1000);
+  return wholeSeconds < 120 ? `${wholeSeconds} s` : `${Math.round(wholeSeconds / 60)} min`;
 }
 
 /** The last line: how it ended and what it took. */

@@ -4,7 +4,7 @@ import type { ChatReply, ChatRequest, Llm } from '#libs/llm';
 import type { Lease } from '../lease.js';
 
 /** Attempts of one model call over all its retries: the only place where they are retried. */
-const MAX_ATTEMPTS = 30;
+export const MODEL_ATTEMPTS = 30;
 
 /** Waits `ms` before the next attempt. @throws the signal's reason when the run was stopped */
 export type WaitForRetry = (error: RetryableError, attempt: number, ms: number) => Promise<void>;
@@ -29,7 +29,7 @@ export async function callModel(
       return reply;
     } catch (error) {
       lease.signal.throwIfAborted();
-      if (!(error instanceof RetryableError) || attempt >= MAX_ATTEMPTS) throw error;
+      if (!(error instanceof RetryableError) || attempt >= MODEL_ATTEMPTS) throw error;
       await wait(error, attempt, Math.min(error.retryAfterMs ?? backoffMs(attempt - 1), lease.remainingMs()));
     }
   }
