@@ -10,6 +10,7 @@ import { AGENT, type Agent } from './agent.js';
 import { Backlog } from './backlog.js';
 import { Canceller } from './canceller.js';
 import { agentConfig } from './config.js';
+import { DeclaredTools } from './declared-tools.js';
 import type { AgentDefinition } from './definition.js';
 import { Dispatcher, queueName, runQueueProvider } from './dispatcher.js';
 import { GrpcController } from './doors/grpc.controller.js';
@@ -80,6 +81,7 @@ function agentModule(agent: Agent): DynamicModule {
       { provide: AGENT, useValue: agent },
       { provide: ToolClient, inject: [Tokens, Readiness, LLM], useFactory: toolClient(agent) },
       runQueueProvider(agent.definition.id),
+      DeclaredTools,
       TaskRepository,
       RunRepository,
       DispatchRepository,
