@@ -57,8 +57,11 @@ export class RetryableError extends BatonError {
 
 /** A request whose fields break the contract: 400 `validation`, every field named. */
 export function validationError(errors: FieldError[]): TerminalError {
-  const fields = errors.map((e) => e.field).join(', ');
-  return new TerminalError('validation', `Invalid fields: ${fields}`, { status: 400, errors });
+  const fields = new Set(errors.map(({ field }) => field));
+  return new TerminalError('validation', `Invalid fields: ${[...fields].join(', ')}`, {
+    status: 400,
+    errors,
+  });
 }
 
 /** The message of anything that was thrown. */

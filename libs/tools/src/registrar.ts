@@ -42,7 +42,7 @@ export class ToolRegistrar implements OnApplicationBootstrap, OnApplicationShutd
     readiness.add({
       name: 'registered',
       check: () => (this.missing === null ? Promise.resolve() : Promise.reject(new Error(this.missing))),
-      fix: 'start the tool registry, or correct TOOL_REGISTRY_URL; a refused definition needs a new version',
+      fix: 'start the tool registry, or correct TOOL_REGISTRY_URL. A definition that it refuses: correct its defineTool as the cause says, raise its version if it is published, and restart this service',
     });
   }
 
@@ -62,7 +62,10 @@ export class ToolRegistrar implements OnApplicationBootstrap, OnApplicationShutd
 
   private async registerAll(): Promise<void> {
     try {
-      for (const tool of this.tools) await this.register(tool);
+      for (const tool of this.tools)
+        await this.register(tool).catch((error: unknown) => {
+          throw refusalOf(tool, error);
+        });
       if (this.missing !== null) this.logger.info({ tools: this.tools.length }, 'tools registered');
       this.missing = null;
       this.failures = 0;
@@ -102,4 +105,13 @@ export class ToolRegistrar implements OnApplicationBootstrap, OnApplicationShutd
     if (!address) throw new Error('the service does not listen yet');
     return `http://127.0.0.1:${address.port}`;
   }
+}
+
+/** The registry's refusal with the tool and every wrong field; anything else as it is. */
+export function refusalOf({ name, version }: Pick<Tool, 'name' | 'version'>, error: unknown): unknown {
+  if (!(error instanceof TerminalError)) return error;
+  const { code, message, status, errors } = error;
+  const why = code === 'validation' && errors ? errors.map((one) => one.message).join('; ') : message;
+  const text = why.startsWith(name) ? why : `${name}@${version}: ${why}`;
+  return new TerminalError(code, text, { status, errors, cause: error });
 }

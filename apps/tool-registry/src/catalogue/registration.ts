@@ -74,7 +74,7 @@ async function compare(
   if (same.hash !== hash)
     throw new TerminalError(
       'tool-version-conflict',
-      `${name}@${version} is published with another definition: use a new version`,
+      `${name}@${version} is published with another definition: raise its version`,
       {
         status: 409,
       },
