@@ -16,9 +16,13 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode;
   else {
-    process.stderr.write(
-      `${error instanceof BatonError ? error.message : ((error as Error).stack ?? messageOf(error))}\n`,
-    );
+    process.stderr.write(`${textOf(error)}\n`);
     process.exitCode = 1;
   }
+}
+
+/** What is wrong with each field is told as well; of what nobody expected, where it happened. */
+function textOf(error: unknown): string {
+  if (!(error instanceof BatonError)) return (error as Error).stack ?? messageOf(error);
+  return [error.message, ...(error.errors ?? []).map(({ message }) => `  ${message}`)].join('\n');
 }

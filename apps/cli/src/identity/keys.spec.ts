@@ -1,4 +1,4 @@
-import { expiryOf, idOf } from './keys.js';
+import { expiryOf, idOf, requireScopes } from './keys.js';
 
 const NOW = new Date('2026-01-01T00:00:00Z');
 
@@ -14,6 +14,15 @@ describe('--expires', () => {
 
   it.each(['soon', '30', '-1d', '0d', '1y', '2025-01-01', ''])('refuses %j', (text) => {
     expect(() => expiryOf(text, NOW)).toThrow(/--expires/);
+  });
+});
+
+describe('--scope', () => {
+  it('that does not exist is refused with those that do', () => {
+    expect(() => requireScopes(['tasks:read', 'nonsense'])).toThrow(
+      '--scope nonsense: there are tasks:read, tasks:write, admin',
+    );
+    expect(() => requireScopes(['tasks:read', 'admin'])).not.toThrow();
   });
 });
 

@@ -1,3 +1,4 @@
+import { SCOPES } from '#libs/auth';
 import { TerminalError } from '#libs/contracts';
 import { ensureHost } from '../stack/detach.js';
 import { Stack } from '../stack/stack.js';
@@ -19,6 +20,7 @@ const DEFAULT_SCOPES = ['tasks:read', 'tasks:write'];
 /** Makes a key and prints it: nobody can show it again. */
 export async function createKey(options: CreateOptions): Promise<void> {
   const expires = options.expires === undefined ? null : expiryOf(options.expires, new Date());
+  requireScopes(options.scope);
   const created = await asOperator((identity) =>
     identity.createKey({
       tenant: options.tenant ?? DEVELOPER.tenant,
@@ -49,13 +51,25 @@ export async function listKeys({ tenant, json }: { tenant?: string; json?: boole
   process.stdout.write(table(['key', 'tenant', 'user', 'scopes', 'state', 'last used', 'name'], rows));
 }
 
-export async function revokeKey(id: string): Promise<void> {
-  await asOperator((identity) => identity.revokeKey(idOf(id)));
-  notice('Revoked. Doors that have just seen it forget it within 30 s.');
+export async function revokeKey(text: string): Promise<void> {
+  const id = idOf(text);
+  await asOperator(async (identity) => {
+    const before = (await identity.keys(undefined)).find((key) => key.id === id)?.revoked_at;
+    if (before) return notice(`It was revoked already, at ${dateOf(before)}.`);
+    await identity.revokeKey(id);
+    notice('Revoked. Doors that have just seen it forget it within 30 s.');
+  });
 }
 
 /** The id, also of somebody who has only the key at hand. */
 export const idOf = (text: string): string => /^baton_([^_]+)_/.exec(text)?.[1] ?? text;
+
+/** @throws TerminalError `scope-unknown` */
+export function requireScopes(scopes: string[]): void {
+  const unknown = scopes.filter((scope) => !(SCOPES as readonly string[]).includes(scope));
+  if (unknown.length > 0)
+    throw new TerminalError('scope-unknown', `--scope ${unknown.join(' ')}: there are ${SCOPES.join(', ')}`);
+}
 
 const UNITS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 

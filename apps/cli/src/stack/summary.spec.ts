@@ -28,7 +28,7 @@ describe('summary', () => {
       'http://127.0.0.1:8085',
       'http://127.0.0.1:8080',
       'redis://cache',
-      '\nT\n',
+      '\nTOKEN=T\n',
       'curl -sS',
     ])
       expect(text).toContain(part);
@@ -52,7 +52,7 @@ describe('summary', () => {
 
 describe('curlLine', () => {
   it('is one line whose body is JSON', () => {
-    const line = curlLine('http://127.0.0.1:8080', 'T');
+    const line = curlLine('http://127.0.0.1:8080');
     expect(line).not.toContain('\n');
     expect(JSON.parse(/-d '([^']*)'$/.exec(line)![1]!)).toHaveProperty('prompt');
   });

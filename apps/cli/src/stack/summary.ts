@@ -33,19 +33,17 @@ export function summary(facts: Facts): string {
     ...rows.map(([name, url]) => `  ${name.padEnd(width)}  ${url}`),
     ...model,
     '',
-    'Token for development, valid for 24 hours:',
-    token,
-    '',
-    'Try:',
-    curlLine(urlOf(host, 'gateway'), token),
+    'Try, with a token for development, valid for 24 hours:',
+    `TOKEN=${token}`,
+    curlLine(urlOf(host, 'gateway')),
     '',
   ].join('\n');
 }
 
-/** One line for a POSIX shell. */
-export function curlLine(gateway: string, token: string): string {
+/** One line for a POSIX shell that has `TOKEN`. */
+export function curlLine(gateway: string): string {
   const body = JSON.stringify({ prompt: 'How does Baton survive a crash of its worker?' });
-  return `curl -sS ${gateway}/v1/agents/search/run -H 'authorization: Bearer ${token}' -H 'content-type: application/json' -d '${body}'`;
+  return `curl -sS ${gateway}/v1/agents/search/run -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '${body}'`;
 }
 
 export function withoutPassword(address: string): string {
