@@ -1,17 +1,18 @@
 import type { TerminalError } from '#libs/contracts';
-import { readSettings } from '#libs/devstack';
+import { freePort, readSettings } from '#libs/devstack';
 import { requireAnswers, theirServers } from './their-servers.js';
 
 const theirs = (env: Record<string, string>) => theirServers(readSettings(env), env);
 
 describe("a person's own servers", () => {
   it('are asked for an answer; each that gives none is named with its variable, and no password', async () => {
+    const nobody = `127.0.0.1:${await freePort()}`;
     const asked = requireAnswers(
       theirs({
-        DATABASE_URL: 'postgres://me:hunter2@127.0.0.1:1/x',
-        REDIS_URL: 'redis://:hunter2@127.0.0.1:1',
-        KAFKA_BROKERS: '127.0.0.1:1',
-        SCHEMA_REGISTRY_URL: 'http://me:hunter2@127.0.0.1:1/apis/ccompat/v7',
+        DATABASE_URL: `postgres://me:hunter2@${nobody}/x`,
+        REDIS_URL: `redis://:hunter2@${nobody}`,
+        KAFKA_BROKERS: nobody,
+        SCHEMA_REGISTRY_URL: `http://me:hunter2@${nobody}/apis/ccompat/v7`,
       }),
     );
     const { code, message } = (await asked.catch((error: unknown) => error)) as TerminalError;
@@ -24,7 +25,7 @@ describe("a person's own servers", () => {
       'SCHEMA_REGISTRY_URL',
     ].entries())
       expect(lines[i]).toMatch(
-        new RegExp(`^${variable}: no .* answers at .*127.0.0.1:1.*\\. Start it, correct`),
+        new RegExp(`^${variable}: no .* answers at .*${nobody}.*\\. Start it, correct`),
       );
     expect(message.match(/ECONNREFUSED/g)).toHaveLength(4);
     expect(message).not.toContain('hunter2');

@@ -73,6 +73,7 @@ async function askRedis(url: string): Promise<void> {
   const redis = new Redis(url, {
     lazyConnect: true,
     connectTimeout: TIMEOUT_MS,
+    disconnectTimeout: 100,
     commandTimeout: TIMEOUT_MS,
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
@@ -93,9 +94,7 @@ async function askKafka(env: Env): Promise<void> {
   const { HANDOFF_CONFIG, kafkaClient } = await import('#libs/messaging');
   const { createLogger } = await import('#libs/telemetry');
   const config = loadConfig(env, HANDOFF_CONFIG);
-  const admin = kafkaClient(config, 'baton', createLogger('baton', 'silent')).admin({
-    retry: { retries: 0 },
-  });
+  const admin = kafkaClient(config, 'baton', createLogger('baton', 'silent'), { retries: 0 }).admin();
   try {
     await admin.connect();
     await admin.describeCluster();

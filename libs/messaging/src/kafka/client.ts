@@ -8,8 +8,13 @@ import './idle-timer.js';
 const CONNECT_TIMEOUT_MS = 3000;
 const REQUEST_TIMEOUT_MS = 5000;
 
-/** @throws TerminalError `configuration` */
-export function kafkaClient(config: HandoffConfig, service: string, logger: Logger): Kafka {
+/** @param retry default: kafkajs' own, some 10 s. @throws TerminalError `configuration` */
+export function kafkaClient(
+  config: HandoffConfig,
+  service: string,
+  logger: Logger,
+  retry?: KafkaConfig['retry'],
+): Kafka {
   return new Kafka({
     clientId: service,
     brokers: config.KAFKA_BROKERS.split(',').map((broker) => broker.trim()),
@@ -17,6 +22,7 @@ export function kafkaClient(config: HandoffConfig, service: string, logger: Logg
     sasl: sasl(config),
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    retry,
     logLevel: logLevel.INFO,
     logCreator: () => (entry) => log(logger, entry),
   });
