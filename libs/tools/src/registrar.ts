@@ -42,7 +42,7 @@ export class ToolRegistrar implements OnApplicationBootstrap, OnApplicationShutd
     readiness.add({
       name: 'registered',
       check: () => (this.missing === null ? Promise.resolve() : Promise.reject(new Error(this.missing))),
-      fix: 'start the tool registry, or correct TOOL_REGISTRY_URL. A definition that it refuses: correct its defineTool as the cause says, raise its version if it is published, and restart this service',
+      fix: 'start the tool registry, or correct TOOL_REGISTRY_URL; what it refuses: correct defineTool, raise its version, restart',
     });
   }
 
