@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import type { Database, Query } from '#libs/database';
 import { OutboxRepository } from '#libs/messaging';
-import { openStore, type Store } from '../agent.fixture.js';
+import { newTask, openStore, type Store } from '../agent.fixture.js';
+import { Acceptances, type InboxEntry } from './acceptances.js';
 import { WAITING } from './dispatch.repository.js';
 import { CLAIM } from './run.statements.js';
 
@@ -46,34 +48,21 @@ async function pages(statement: string, types: string, values: string): Promise<
   }
 }
 
-/** The outbox with transactions that end by telling how many rows each index has led to. */
-async function rowsRead(
-  index: string,
-  work: (outbox: OutboxRepository) => Promise<unknown>,
-): Promise<number> {
+/** How many rows a table's or an index's scans returned to `work`, which is rolled back. */
+async function rowsRead(relation: string, work: (database: Database) => Promise<unknown>): Promise<number> {
   const client = await store.sql.connect();
-  let read = 0;
   const query: Query = async (sql, values = []) =>
     (await client.query(typeof sql === 'string' ? { text: sql } : sql, values)).rows as never;
-  const transaction = async <T>(within: (query: Query) => Promise<T>): Promise<T> => {
+  const transaction = <T>(within: (query: Query) => Promise<T>): Promise<T> => within(query);
+  try {
     await client.query('begin');
-    const result = await within(query);
+    await work({ query, transaction } as unknown as Database);
     const { rows } = await client.query<{ read: string }>(
       'select pg_stat_get_xact_tuples_returned($1::regclass) as read',
-      [index],
+      [relation],
     );
-    read = Number(rows[0]!.read);
     await client.query('rollback');
-    return result;
-  };
-  try {
-    await work(
-      new OutboxRepository(
-        { query, transaction } as unknown as Database,
-        { schema: 'agents', service: AGENT } as ConstructorParameters<typeof OutboxRepository>[1],
-      ),
-    );
-    return read;
+    return Number(rows[0]!.read);
   } finally {
     client.release(true);
   }
@@ -107,11 +96,27 @@ describe('planned without statistics, with many waiting tasks', () => {
         [AGENT],
       );
       let taken: unknown[] = [];
-      const read = await rowsRead('agents.messages_next', async (outbox) => {
-        taken = await outbox.take(100, 1000, oneAtATime);
+      const read = await rowsRead('agents.messages_next', async (database) => {
+        const options = { schema: 'agents', service: AGENT } as ConstructorParameters<
+          typeof OutboxRepository
+        >[1];
+        taken = await new OutboxRepository(database, options).take(100, 1000, oneAtATime);
       });
       expect(taken).toHaveLength(100);
       expect(read).toBeLessThan(200);
     },
   );
+
+  it('an acceptance costs no look at the whole inbox', async () => {
+    await store.sql.query('alter table agents.inbox set (autovacuum_enabled = false)');
+    await store.sql.query(
+      'insert into agents.inbox (consumer, message_id) select $1, gen_random_uuid() from generate_series(1, 20000)',
+      [AGENT],
+    );
+    const read = await rowsRead('agents.inbox', async (database) => {
+      const accept = (message: InboxEntry) => new Acceptances(database).add({ ...newTask(), message });
+      expect(await accept({ consumer: AGENT, id: randomUUID() })).toMatchObject({ created: true });
+    });
+    expect(read).toBe(0);
+  });
 });
