@@ -16,11 +16,16 @@ export const runQueueProvider = (agentId: string) => ({
   useExisting: getQueueToken(queueName(agentId)),
 });
 
+/** What comes behind so many jobs cannot begin at once: the relay, a second later, is soon enough for it, and told twice it would be work twice. */
+const LONG_QUEUE = 1000;
+const LOOK_AGAIN_MS = 500;
+
 /** Tells the queue of dispatches that are committed in the outbox. */
 @Injectable()
 export class Dispatcher {
   readonly queue: WorkQueue;
   private readonly adds: Batcher<Dispatch, undefined>;
+  private longUntil = 0;
 
   constructor(
     @Inject(RUN_QUEUE) queue: Queue,
@@ -30,6 +35,7 @@ export class Dispatcher {
     this.queue = new WorkQueue(queue, redis.commands);
     this.adds = new Batcher(async (dispatches) => {
       await this.queue.add(dispatches);
+      if ((await this.queue.waiting()) >= LONG_QUEUE) this.longUntil = performance.now() + LOOK_AGAIN_MS;
       return dispatches.map(() => undefined);
     });
   }
@@ -39,8 +45,9 @@ export class Dispatcher {
     if (!this.local.offer(dispatch.taskId)) this.tell(dispatch);
   }
 
-  /** At once and best effort: what fails here is in the outbox, and the relay takes it. */
+  /** At once, if the queue is short, and best effort: what fails here is in the outbox, and the relay takes it. */
   tell(dispatch: Dispatch): void {
+    if (performance.now() < this.longUntil) return;
     failpoint('dispatch.before-add')
       .then(() => this.adds.add(dispatch))
       .catch(() => undefined);

@@ -33,6 +33,7 @@ describe('the work queue', () => {
     const told = dispatches(3);
     await Promise.all([work.add(told), work.add(told), work.add(told)]);
     expect(await queue.getWaitingCount()).toBe(3);
+    expect(await work.waiting()).toBe(3);
     expect(await work.missing(told)).toEqual([]);
   });
 

@@ -39,6 +39,11 @@ export class WorkQueue {
     await this.bounded(this.queue.addBulk(jobs));
   }
 
+  /** How many jobs no worker has taken yet. @throws RetryableError `queue-unavailable` */
+  waiting(): Promise<number> {
+    return this.bounded(this.redis.llen(this.queue.toKey('wait')));
+  }
+
   /** Those of `dispatches` that have no job in Redis. @throws RetryableError `queue-unavailable` */
   async missing(dispatches: Dispatch[]): Promise<Dispatch[]> {
     const found = await this.bounded(
