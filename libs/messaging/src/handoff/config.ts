@@ -20,6 +20,7 @@ export const HANDOFF_CONFIG = {
   KAFKA_SASL_MECHANISM: str({ default: '', choices: ['', 'plain', 'scram-sha-256', 'scram-sha-512'] }),
   KAFKA_SASL_USERNAME: str({ default: '' }),
   KAFKA_SASL_PASSWORD: str({ default: '' }),
+  BATON_ENV: str({ default: 'production', choices: ['development', 'production'] }),
 };
 
 export interface HandoffConfig {
@@ -32,4 +33,5 @@ export interface HandoffConfig {
   KAFKA_SASL_MECHANISM: string;
   KAFKA_SASL_USERNAME: string;
   KAFKA_SASL_PASSWORD: string;
+  BATON_ENV: string;
 }
