@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Tokens, type Subject } from '#libs/auth';
+import { Tokens, type Subject, type Validity } from '#libs/auth';
 import type { Env } from '#libs/chassis';
 import { TestSigner, type TokenClaims } from './test-signer.js';
 
@@ -73,8 +73,9 @@ function claimsFor(client: string, form: URLSearchParams): TokenClaims {
   const aud = form.getAll('audience');
   const subject = form.get('subject_token');
   if (subject === null) return { sub: client, tenant: 'system', aud, scope: 'tasks:read tasks:write admin' };
-  const { sub, user, tenant, scope, act } = JSON.parse(
+  const { sub, user, tenant, scope, act, auth_time, exp } = JSON.parse(
     Buffer.from(subject.split('.')[1]!, 'base64url').toString(),
-  ) as TokenClaims;
-  return { sub, user, tenant, scope, aud, act: { sub: client, act } };
+  ) as TokenClaims & Validity;
+  const since = auth_time ?? Math.floor(Math.min(Date.now() / 1000, exp));
+  return { sub, user, tenant, scope, aud, act: { sub: client, act }, auth_time: since };
 }
