@@ -144,6 +144,11 @@ export function handOffSuite(
         const prompt = await script(answer('never'));
         const taskId = await caller.handOff({ prompt, deadline: Date.now() - 1000 }, stack.subject());
         expect(await resultOf(taskId)).toMatchObject([{ status: 'failed', error: 'deadline_exceeded' }]);
+        const [letter] = await eventually(
+          () => caller.deadLetters(taskId),
+          (letters) => letters.length > 0,
+        );
+        expect(letter).toMatchObject({ reason: 'task-failed', auto_retry_eligible: false });
       });
 
       it('that fails leaves a dead letter with its cause and the request', async () => {
@@ -402,7 +407,14 @@ export function handOffSuite(
         });
         expect(JSON.stringify(letter.headers)).not.toMatch(/bearer/i);
         if (reason === 'validation') expect(letter.errors).toHaveLength(1);
-        if (replied) expect(await resultOf(taskId)).toMatchObject([{ status: 'failed', error: reason }]);
+        if (replied) {
+          const [result] = await resultOf(taskId);
+          expect(result).toMatchObject({ status: 'failed', error: reason });
+          if (reason === 'wrong-target')
+            expect(result!.error_detail).toBe(
+              'The task is for another agent: target_agent must be agent-test in this topic',
+            );
+        }
         await caller.sendRaw({ id, ...made, headers: { ...(await right()), ...made.headers } });
         await settled();
         // Without a sender the place alone tells messages apart; a queue has a job only once.

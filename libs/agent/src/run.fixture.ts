@@ -3,6 +3,7 @@ import type { EntryBody, JournalEntry, LiveDelta, ModelEntry, ToolOutcome } from
 import type { ChatReply, ChatRequest } from '#libs/llm';
 import type { ToolCall } from '#libs/tools';
 import type { FeedItem } from './feed.js';
+import type { Announcements } from './handoff/announcements.js';
 import { Lease } from './lease.js';
 import { Runner } from './run.js';
 import type { Append, ClaimedTask, Finish } from './store/run.repository.js';
@@ -19,6 +20,8 @@ export interface Script {
 export interface Ran {
   journal: EntryBody[];
   finish: Finish | null;
+  /** Whether the dead letter of a failed task says that the task may be tried again. */
+  retryable: boolean | null;
   /** Steps of the model calls that were made. */
   asked: number[];
   called: ToolCall[];
@@ -42,7 +45,10 @@ export async function runScript(
   script: Script,
   { task, left = [], fencedFrom = Infinity, onLease }: Options = {},
 ): Promise<Ran> {
-  const ran: Ran = { journal: [...left], finish: null, asked: [], called: [], told: [], parallel: 0 };
+  const ran: Ran = {
+    ...{ journal: [...left], finish: null, retryable: null },
+    ...{ asked: [], called: [], told: [], parallel: 0 },
+  };
   const claimed: ClaimedTask = {
     id: '11111111-1111-4111-8111-111111111111',
     epoch: 1,
@@ -131,7 +137,14 @@ export async function runScript(
     feed: {
       announce: (_taskId: string, item: FeedItem) => void ('delta' in item && ran.told.push(item.delta)),
     },
-    announcements: { appended: () => [], ended: () => [], written: () => undefined },
+    announcements: {
+      appended: () => [],
+      ended: (...[, , , , retryable]: Parameters<Announcements['ended']>) => {
+        ran.retryable = retryable;
+        return [];
+      },
+      written: () => undefined,
+    },
     dispatcher: { begin: () => undefined },
     metrics: { ended: () => undefined, modelReplied: () => undefined, toolCalled: () => undefined },
     logger: createLogger('test', 'silent'),

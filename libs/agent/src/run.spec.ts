@@ -173,7 +173,7 @@ describe('the model', () => {
   });
 
   it('is given up after thirty attempts of one step', async () => {
-    const { asked, finish } = await runScript(
+    const { asked, finish, retryable } = await runScript(
       script({
         model: () => {
           throw away;
@@ -181,6 +181,7 @@ describe('the model', () => {
       }),
     );
     expect(asked).toHaveLength(30);
+    expect(retryable).toBe(true);
     expect(finish).toMatchObject({ status: 'failed', error: 'model_unavailable', output: null });
   });
 
@@ -245,9 +246,10 @@ describe('a run that is stopped', () => {
     });
   });
 
-  it('at its deadline ends failed', async () => {
-    const { finish } = await stopping('deadline');
+  it('at its deadline ends failed, and is not to be tried again: its time is over', async () => {
+    const { finish, retryable } = await stopping('deadline');
     expect(finish).toMatchObject({ status: 'failed', error: 'deadline_exceeded', output: 'so far' });
+    expect(retryable).toBe(false);
   });
 
   it.each(['lease_lost', 'handed_over'] as const)('by %s writes nothing more', async (reason) => {

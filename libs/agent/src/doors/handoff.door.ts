@@ -78,10 +78,9 @@ export function createHandoffDoor({ definition }: Agent): Type {
 
   function assertTarget({ target_agent: target }: Pick<AgentTaskEvent, 'target_agent'>): void {
     if (target === definition.id) return;
-    const message = `target_agent must be ${definition.id} in this topic`;
-    throw new TerminalError('wrong-target', message, {
+    throw new TerminalError('wrong-target', 'The task is for another agent', {
       status: 400,
-      errors: [{ field: 'target_agent', message }],
+      errors: [{ field: 'target_agent', message: `target_agent must be ${definition.id} in this topic` }],
     });
   }
 

@@ -34,7 +34,6 @@ export function endingAfter(error: unknown, reason: StopReason | null, state: Ru
       output,
       error: 'deadline_exceeded',
       detail: 'The task did not end before its deadline',
-      retryable: true,
     };
   if (error instanceof BatonError)
     return { status: 'failed', output, error: error.code, detail: error.message, retryable: error.retryable };
