@@ -15,7 +15,7 @@ import { bullmq, kafka, kafkaWithRegistry, newService, newTopic, type Transport 
 
 jest.setTimeout(180_000);
 
-const { Kafka, logLevel } = kafkajs;
+const { ConfigResourceTypes, Kafka, logLevel } = kafkajs;
 
 /** Members of one transport and one database, ended after each test. */
 function house(open: () => Promise<Transport>) {
@@ -169,6 +169,28 @@ describeKafka('faults of the hand-off over Kafka', () => {
     await until(async () => (await effects(receiver)).length === 1);
     const inbox = await database.query(`select 1 from handoff.inbox where consumer = $1`, [receiver]);
     expect(inbox.length).toBe(bad.length + 1);
+  });
+
+  it('makes topics that forget a message after 7 to 8 days, before inboxes and keys do', async () => {
+    const topic = newTopic();
+    const { send } = await start({ service: newService('sender') });
+    await send([taskMessage(topic, 's', '1')]);
+    await until(async () => (await rooms.database.outbox()) === 0);
+    const admin = new Kafka({
+      brokers: rooms.transport.env['KAFKA_BROKERS']!.split(','),
+      logLevel: logLevel.NOTHING,
+    }).admin();
+    await admin.connect();
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+    });
+    await admin.disconnect();
+    const value = (name: string) =>
+      resources[0]!.configEntries.find(({ configName }) => configName === name)!.configValue;
+    expect(Number(value('retention.ms')) / 86_400_000).toBe(7);
+    expect(Number(value('segment.ms')) / 86_400_000).toBe(1);
+    expect(value('message.timestamp.type')).toBe('LogAppendTime');
   });
 
   it('sends what is more than a broker takes at once, in order', async () => {

@@ -1,5 +1,6 @@
 import { clientSecret, DEFAULT_ISSUER } from '#libs/auth';
 import { bounded, loadConfig, str, type Env } from '#libs/chassis';
+import { LONGEST_MESSAGE_DAYS } from '#libs/contracts';
 import { readClients, type Client } from './clients/client.js';
 
 export interface IdentityConfig {
@@ -37,7 +38,7 @@ export function readConfig(env: Env): IdentityConfig {
       1,
       60,
     )({
-      default: 14,
+      default: LONGEST_MESSAGE_DAYS + 1,
       desc: 'How long messages may wait: so long the keys of their tokens are published',
     }),
   });

@@ -140,6 +140,13 @@ const RESULTS = 'agent.results.';
 export const DEAD_LETTERS_TOPIC = 'agent.dead-letters';
 export const EVENTS_TOPIC = 'agent.events';
 
+/** Days for which a topic keeps a message, at least. */
+export const TOPIC_RETENTION_DAYS = 7;
+/** A segment is deleted when its newest message is that old, and its oldest may be so much older. */
+export const TOPIC_SEGMENT_DAYS = 1;
+/** Days after which no topic has a message any more: so long its token has to be verifiable, and inboxes have to remember it. */
+export const LONGEST_MESSAGE_DAYS = TOPIC_RETENTION_DAYS + TOPIC_SEGMENT_DAYS;
+
 /** Where the agent takes tasks and cancels: `agent.tasks.search` of `agent-search`. */
 export const tasksTopic = (agentId: string): string => TASKS + agentId.replace(/^agent-/, '');
 

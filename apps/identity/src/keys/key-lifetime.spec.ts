@@ -1,3 +1,4 @@
+import { LONGEST_MESSAGE_DAYS } from '#libs/contracts';
 import { readConfig } from '../config.js';
 import { keepSecondsOf } from './key-lifetime.js';
 
@@ -14,8 +15,7 @@ const keep = (env: Record<string, string> = {}) => keepSecondsOf(readConfig({ ..
 
 describe('a key is published', () => {
   it('by default until the last message with a token of it has left its topic', () => {
-    // Messages are kept for 7 days (libs/messaging), counted from the newest of a segment, which may be 7 days older at its other end.
-    expect(keep()).toBeGreaterThanOrEqual((7 + 7) * DAY + DAY);
+    expect(keep()).toBeGreaterThanOrEqual((LONGEST_MESSAGE_DAYS + 1) * DAY + DAY);
   });
 
   it('as long as messages may wait, or work goes on, and its tokens live before', () => {

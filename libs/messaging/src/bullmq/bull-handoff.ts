@@ -1,9 +1,8 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { messageOf, RetryableError } from '#libs/contracts';
+import { messageOf, RetryableError, TOPIC_RETENTION_DAYS } from '#libs/contracts';
 import type { Channels } from '../channels.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
-import { TOPIC_RETENTION_MS } from '../kafka/kafka-handoff.js';
 import { reconnect } from '../redis.js';
 
 /** What a job holds: the same headers and the same bytes as a Kafka message. */
@@ -17,6 +16,7 @@ export interface HandoffJob {
 const DEADLINE_MS = 2000;
 /** Also the time after which a message whose job may be lost is looked up. */
 const HOLD_MS = 4000;
+const EXPIRY_MS = TOPIC_RETENTION_DAYS * 86_400_000;
 
 /** Ended jobs stay long enough to be found done; then the inbox of the recipient knows them. */
 const JOB_OPTIONS = {
@@ -89,7 +89,7 @@ export class BullHandoff implements Handoff {
     );
     const gone = new Set<number>();
     for (const [i, { topic, id, createdAt }] of messages.entries())
-      if (!done[i] && Date.now() - createdAt.getTime() > TOPIC_RETENTION_MS)
+      if (!done[i] && Date.now() - createdAt.getTime() > EXPIRY_MS)
         // Not the one that is being handled right now.
         if ((await this.queue(topic).remove(id)) === 1 || !(await this.queue(topic).getJob(id))) gone.add(i);
     for (const topic of new Set(messages.map((message) => message.topic))) {

@@ -5,9 +5,8 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { LOGGER } from '#libs/chassis';
-import { messageOf } from '#libs/contracts';
+import { LONGEST_MESSAGE_DAYS, messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
-import { TOPIC_RETENTION_MS } from '../kafka/kafka-handoff.js';
 import { InboxRepository } from './inbox.repository.js';
 import { HandoffMetrics } from './metrics.js';
 import { OutboxRepository } from './outbox.repository.js';
@@ -16,7 +15,7 @@ const LOOK_EVERY_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
 const PRUNE_BATCH = 1000;
 /** Longer than any topic keeps a message: whatever can still be read again is known. */
-const INBOX_DAYS = TOPIC_RETENTION_MS / 86_400_000 + 1;
+const INBOX_DAYS = LONGEST_MESSAGE_DAYS + 1;
 
 /** Tells the outbox' age and forgets old inbox rows. */
 @Injectable()

@@ -8,14 +8,13 @@ import {
   type Producer,
   type RecordMetadata,
 } from 'kafkajs';
-import { messageOf, RetryableError } from '#libs/contracts';
+import { messageOf, RetryableError, TOPIC_RETENTION_DAYS, TOPIC_SEGMENT_DAYS } from '#libs/contracts';
 import { HEADROOM_BYTES, MAX_MESSAGE_BYTES } from '../avro/codec.js';
 import { envelopeBytes } from '../handoff/envelope.js';
 import type { HandoffConfig } from '../handoff/config.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
 
-/** How long a topic keeps its messages; inboxes remember longer. */
-export const TOPIC_RETENTION_MS = 7 * 86_400_000;
+const DAY_MS = 86_400_000;
 /** After it, the messages count as not delivered and are offered again; less than a relay's hold. */
 const PUBLISH_DEADLINE_MS = 8000;
 const HOLD_MS = 12_000;
@@ -194,7 +193,8 @@ export class KafkaHandoff implements Handoff {
     const entries: Record<string, string | number> = {
       // The moment as of which tokens are verified: the broker's, as a sender may claim any.
       'message.timestamp.type': 'LogAppendTime',
-      'retention.ms': TOPIC_RETENTION_MS,
+      'retention.ms': TOPIC_RETENTION_DAYS * DAY_MS,
+      'segment.ms': TOPIC_SEGMENT_DAYS * DAY_MS,
       'min.insync.replicas': replicas >= 3 ? 2 : 1,
       'max.message.bytes': MAX_MESSAGE_BYTES + HEADROOM_BYTES,
     };
