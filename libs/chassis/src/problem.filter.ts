@@ -4,6 +4,7 @@ import { throwError, type Observable } from 'rxjs';
 import { BatonError, messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { ClientLeft } from './client-left.js';
+import { isAbandoned, type Call } from './grpc/grpc-call.js';
 import { statusOf } from './grpc/problem-status.js';
 import { retryAfterOf } from './retry-after.js';
 import { allowedMethods } from './routes.js';
@@ -19,7 +20,7 @@ export type ErrorBody = (error: BatonError, request: Request) => object | undefi
 
 /**
  * The one place where errors become answers: RFC 9457 over HTTP, status and trailers over gRPC. What is not a `BatonError` is
- * logged and answered as 500 `internal`; for a client that left there is nobody to answer.
+ * logged and answered as 500 `internal`; for a client that left there is nobody to answer, and its leaving is no failure.
  */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
@@ -31,7 +32,10 @@ export class ProblemFilter implements ExceptionFilter {
   catch(thrown: unknown, host: ArgumentsHost): Observable<never> | void {
     if (host.getType() === 'rpc') {
       const error = this.toBatonError(thrown);
-      this.log(thrown, error);
+      const call = host.getArgByIndex<Call | undefined>(2);
+      if (call && isAbandoned(call) && isExpected(thrown))
+        this.logger.debug({ code: error.code }, 'nobody waits for the answer of the call');
+      else this.log(thrown, error);
       return throwError(() => Object.assign(new Error(error.message), statusOf(error)));
     }
     const http = host.switchToHttp();
@@ -70,6 +74,11 @@ export class ProblemFilter implements ExceptionFilter {
       return new TerminalError('malformed-request', 'The request is not valid', { status: 400 });
     return new TerminalError('internal', 'Something went wrong; the log has the details', { status: 500 });
   }
+}
+
+/** Raised on purpose, or by what the end of a call aborts: no bug. */
+function isExpected(thrown: unknown): boolean {
+  return thrown instanceof BatonError || (thrown as Error | null)?.name === 'AbortError';
 }
 
 /** Writes `error` as problem+json (or as `body`) unless the answer has begun, in which case the connection is cut so that no half answer looks whole. */

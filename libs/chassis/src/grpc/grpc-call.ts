@@ -3,7 +3,7 @@ import type { Metadata, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { Observable } from 'rxjs';
 
-type Call = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+export type Call = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 /** A call that a `@GrpcMethod` answers. */
 export class IncomingCall {
@@ -71,6 +71,13 @@ export class IncomingCall {
     });
   }
 }
+
+/** Timers and the clock of the deadline differ by so much. */
+const TIMER_SLACK_MS = 5;
+
+/** Whether nobody waits for a call's answer any more: its client has left, or its deadline has passed. */
+export const isAbandoned = (call: Call): boolean =>
+  call.cancelled || Number(call.getDeadline()) - Date.now() <= TIMER_SLACK_MS;
 
 /** The gRPC call of the current handler. */
 export const GrpcCall = createParamDecorator(

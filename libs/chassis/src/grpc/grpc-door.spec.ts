@@ -11,8 +11,9 @@ import { protoPath as healthProto } from 'grpc-health-check';
 import type { Observable } from 'rxjs';
 import { generate, type SelfsignedOptions } from 'selfsigned';
 import { BatonError, RetryableError, TerminalError, type agentsV1, type ErrorOptions } from '#libs/contracts';
+import type { Logger } from '#libs/telemetry';
 import { Readiness } from '../health.js';
-import { startService, type RunningService } from '../service.js';
+import { LOGGER, startService, type RunningService } from '../service.js';
 import { GrpcCall, type IncomingCall } from './grpc-call.js';
 import { GrpcClient } from './grpc-client.js';
 import { loaderOptions } from './proto.js';
@@ -65,6 +66,14 @@ class Door {
   @GrpcMethod('AgentService', 'ListTasks')
   listTasks(@Payload() { max_steps }: StepsDto): agentsV1.ListTasksResponse {
     return { tasks: [], next_cursor: String(max_steps) };
+  }
+
+  /** Fails once its caller has left. */
+  @GrpcMethod('AgentService', 'CancelTask')
+  async cancelTask(@Payload() _: object, @GrpcCall() call: IncomingCall): Promise<never> {
+    calls.push(call);
+    await new Promise((resolve) => call.signal.addEventListener('abort', resolve));
+    throw failure;
   }
 
   @GrpcMethod('AgentService', 'GetTask')
@@ -225,6 +234,19 @@ describe('errors', () => {
 });
 
 describe('the end of a call', () => {
+  let logged: Record<'error' | 'debug', jest.SpyInstance>;
+  beforeEach(() => {
+    const logger = service.app.get<Logger>(LOGGER);
+    logged = { error: jest.spyOn(logger, 'error'), debug: jest.spyOn(logger, 'debug') };
+  });
+  afterEach(() => jest.restoreAllMocks());
+  /** The handler raises its error after the call has ended. */
+  const expectNoFailure = async () => {
+    await until(() => logged.debug.mock.calls.length > 0);
+    expect(logged.debug).toHaveBeenCalledWith({ code: 'gave-up' }, expect.stringContaining('nobody waits'));
+    expect(logged.error).not.toHaveBeenCalled();
+  };
+
   it("is the client's deadline", async () => {
     await expect(client.unary('RunTask', {}, { timeoutMs: 1500 })).rejects.toMatchObject({
       code: 'timeout',
@@ -232,6 +254,7 @@ describe('the end of a call', () => {
     });
     await until(() => ended === 1);
     await until(() => calls[0]!.remainingMs === 0);
+    await expectNoFailure();
   });
 
   it("without a deadline is the server's", async () => {
@@ -239,6 +262,7 @@ describe('the end of a call', () => {
     expect(answered.code).toBe(status.DEADLINE_EXCEEDED);
     expect(calls[0]!.remainingMs).toBeNull();
     await until(() => ended === 1);
+    await expectNoFailure();
   });
 
   it('with a longer deadline is not', async () => {
@@ -255,6 +279,22 @@ describe('the end of a call', () => {
     cancelled.abort(new Error('changed my mind'));
     await expect(answer).rejects.toThrow('changed my mind');
     await until(() => ended === 1);
+    await expectNoFailure();
+  });
+
+  it('is no failure, but a bug stays one, and so does what fails while its caller waits', async () => {
+    failure = new RetryableError('database-unavailable', 'away');
+    await expect(client.unary('GetTask', {}, TIMEOUT)).rejects.toMatchObject({ status: 503 });
+    const codes = () => logged.error.mock.calls.map(([fields]) => (fields as { code: string }).code);
+    expect(codes()).toEqual(['database-unavailable']);
+    failure = new TypeError('a bug');
+    const cancelled = new AbortController();
+    const answer = client.unary('CancelTask', {}, { ...TIMEOUT, signal: cancelled.signal });
+    await until(() => calls.length === 1);
+    cancelled.abort(new Error('changed my mind'));
+    await expect(answer).rejects.toThrow('changed my mind');
+    await until(() => codes().length === 2);
+    expect(codes()[1]).toBe('internal');
   });
 });
 
