@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import type { AgentStepEvent, DeadLetterEvent } from '#libs/contracts';
+import type { AgentStepEvent, AgentTaskEvent, DeadLetterEvent } from '#libs/contracts';
 import type { Tokens } from '#libs/auth';
 import type { Env } from '#libs/chassis';
 import type { SpawnedService } from '#libs/devstack';
@@ -286,16 +286,30 @@ export function handOffSuite(
         };
         await caller.sendRaw({ body, headers: await right() });
         await resultOf(body.task_id);
-        const changed = await caller.sendRaw({
-          body: { ...body, prompt: 'Something else' },
-          headers: await right(),
-        });
-        expect(await deadLetterOf(changed.id)).toMatchObject({ reason: 'idempotency-key-reused' });
+        const refusals: Array<[string, Partial<AgentTaskEvent>]> = [
+          ['idempotency-key-reused', { prompt: 'Something else' }],
+          ['validation', { max_steps: 26 }],
+          ['wrong-target', { target_agent: 'agent-search' }],
+          ['validation', { task_id: body.task_id.toUpperCase(), prompt: ' ' }],
+        ];
+        for (const [reason, changes] of refusals) {
+          const changed = await caller.sendRaw({ body: { ...body, ...changes }, headers: await right() });
+          expect(await deadLetterOf(changed.id)).toMatchObject({ reason });
+        }
+        await settled(body.session_id);
+        // Its caller has one result of it, and not the news that it failed.
+        const told = (await caller.results()).filter(({ task_id: id }) => id.toLowerCase() === body.task_id);
+        expect(told).toMatchObject([{ status: 'completed' }]);
         const stolen = await caller.sendRaw({
           body,
           headers: await right(stack.subject({ tenant: 'other' })),
         });
         expect(await deadLetterOf(stolen.id)).toMatchObject({ reason: 'task-id-taken' });
+        const others = await eventually(
+          () => caller.results(body.task_id),
+          ({ length }) => length === 2,
+        );
+        expect(others[1]).toMatchObject({ status: 'failed', error: 'task-id-taken' });
         const { body: view } = await api().get(body.task_id);
         expect(view).toMatchObject({ status: 'completed', output: 'Mine.' });
       });

@@ -5,6 +5,7 @@ import {
   DEAD_LETTERS_TOPIC,
   resultsTopic,
   RetryableError,
+  TASK_ID,
   TASK_LIMITS,
   type AgentResultEvent,
   type AgentTaskEvent,
@@ -22,6 +23,7 @@ import {
 } from '#libs/messaging';
 import { AGENT, type Agent } from '../agent.js';
 import { storable } from '../loop/storable.js';
+import { TaskRepository } from '../store/task.repository.js';
 import { Senders } from './senders.js';
 
 /** The service itself, for messages of which nobody knows whose they are. */
@@ -39,12 +41,14 @@ export class UndeliverableTasks {
     @Inject(InboxRepository) private readonly inbox: InboxRepository,
     @Inject(OutboxRepository) private readonly outbox: OutboxRepository,
     @Inject(MessageRelay) private readonly relay: MessageRelay,
+    @Inject(TaskRepository) private readonly tasks: TaskRepository,
   ) {
     this.agentId = definition.id;
   }
 
   /**
-   * Dead letter with the cause, inbox row, and a failed result for a caller that is known and waits for one: one transaction, once per message.
+   * Dead letter with the cause, inbox row, and a failed result for a caller that is known and waits for one, unless the task is there
+   * already and will have or has another: one transaction, once per message.
    * @throws RetryableError while the database or the identity service is away
    */
   async bury(poison: PoisonMessage): Promise<void> {
@@ -59,7 +63,7 @@ export class UndeliverableTasks {
       traceparent: raw.traceparent,
     };
     // What cannot be stored could not be given up, and its consumer would die of it for ever.
-    const messages: OutboxMessage[] = storable([letter, ...this.replies(poison, sender)]);
+    const messages: OutboxMessage[] = storable([letter, ...(await this.replies(poison, sender))]);
     await this.database.transaction(async (query) => {
       if (await this.inbox.record(query, inboxId(raw, sender))) await this.outbox.add(query, messages);
     });
@@ -75,11 +79,13 @@ export class UndeliverableTasks {
     }
   }
 
-  private replies(poison: PoisonMessage, sender: Principal | null): OutboxMessage[] {
+  private async replies(poison: PoisonMessage, sender: Principal | null): Promise<OutboxMessage[]> {
     const { raw, message } = poison;
     if (!sender || message?.kind !== 'AgentTaskEvent') return [];
-    const { reply_to: replyTo } = message.body;
+    const { reply_to: replyTo, task_id: taskId } = message.body;
     if (replyTo === null || !this.senders.mayReplyTo(sender, replyTo)) return [];
+    // The caller would take it for the end of that task.
+    if (TASK_ID.test(taskId) && (await this.tasks.isKnown(sender.tenant, taskId, null))) return [];
     const reply: OutboxMessage<'AgentResultEvent'> = {
       destination: resultsTopic(replyTo),
       key: keyOf(raw, message.body.session_id),
