@@ -58,6 +58,9 @@ describe('API keys', () => {
       body: { prompt: 'x' },
     });
     expect([refused.status, refused.body.code]).toEqual([403, 'forbidden']);
+    // It counts like every other request of the key.
+    expect(refused.headers.get('ratelimit-policy')).toBe('"key";q=1000000;w=60');
+    expect(refused.headers.get('ratelimit')).toMatch(/^"key";r=999999;t=\d+$/);
   });
 
   it('that were revoked are refused within 30 s', async () => {
@@ -85,6 +88,23 @@ describe('API keys', () => {
       const refused = await list(headers);
       expect([refused.status, refused.body.code]).toEqual([401, 'unauthenticated']);
     }
+  });
+
+  it('and tokens that are refused tell how many more may be', async () => {
+    const door = await stack.spawnGateway({ 'agent-test': agent.grpcUrl });
+    const refusals: Array<[Record<string, string>, string]> = [
+      [{ 'x-api-key': 'x' }, '"failures";q=30;w=60'],
+      [{ authorization: `Bearer ${stack.signer.sign({ aud: 'somebody-else' })}` }, '"failures";q=300;w=60'],
+      [{}, '"failures";q=300;w=60'],
+    ];
+    const left: string[] = [];
+    for (const [headers, policy] of refusals) {
+      const refused = await list(headers, door.url);
+      expect([refused.status, refused.headers.get('ratelimit-policy')]).toEqual([401, policy]);
+      left.push(/r=(\d+);/.exec(refused.headers.get('ratelimit') ?? '')?.[1] ?? 'nothing');
+    }
+    expect(left).toEqual(['29', '299', '298']);
+    await door.stop();
   });
 
   it('that are wrong are 30 a minute for one address, and a client does not choose its address', async () => {

@@ -15,11 +15,13 @@ const REFUSED_MS = 5000;
 /** A key that was right within this time is looked up again whatever else its address sends. */
 const PROVEN_MS = 3_600_000;
 const MAX_KEYS = 10_000;
+/** Of one address: each may cost a look at identity's database. */
+const FAILURES_PER_MINUTE = 30;
 
 /** Exchanges API keys at the identity service for tokens addressed to this service. Keys are known by their digests: they do not lie about in memory. */
 export class ApiKeys {
   private readonly endpoint: TokenEndpoint;
-  private readonly failures = new FailedAttempts();
+  private readonly failures = new FailedAttempts(FAILURES_PER_MINUTE);
   private readonly known = new LRUCache<string, string>({ max: MAX_KEYS, ttl: REMEMBERED_MS });
   private readonly proven = new LRUCache<string, true>({ max: MAX_KEYS, ttl: PROVEN_MS });
   /** Apart from the right ones: nobody drives those out with wrong ones. */
@@ -37,6 +39,18 @@ export class ApiKeys {
    * @throws RetryableError 429 `rate-limited`: too many failures of this address; 503 `identity-unavailable`
    */
   async authorization(apiKey: string, address: string): Promise<string> {
+    try {
+      return await this.find(apiKey, address);
+    } catch (error) {
+      throw this.failures.told(error, address);
+    }
+  }
+
+  onApplicationShutdown(): Promise<void> {
+    return this.endpoint.close();
+  }
+
+  private async find(apiKey: string, address: string): Promise<string> {
     const digest = createHash('sha256').update(apiKey).digest('base64');
     const known = this.known.get(digest) ?? this.underWay.get(digest);
     if (known) return known;
@@ -45,10 +59,6 @@ export class ApiKeys {
     const lookingUp = this.lookUp(apiKey, digest, takeBack).finally(() => this.underWay.delete(digest));
     this.underWay.set(digest, lookingUp);
     return lookingUp;
-  }
-
-  onApplicationShutdown(): Promise<void> {
-    return this.endpoint.close();
   }
 
   private async lookUp(apiKey: string, digest: string, takeBack: () => void): Promise<string> {

@@ -1,3 +1,5 @@
+import { BatonError } from '#libs/contracts';
+import { FailedAttempts } from './failed-attempts.js';
 import type { Principal } from './principal.js';
 import type { ApiKeys } from './api-keys.js';
 import type { TokenVerifier } from './token-verifier.js';
@@ -5,8 +7,13 @@ import type { TokenVerifier } from './token-verifier.js';
 /** Reads one header of a request; names in lower case. */
 export type Header = (name: string) => string | undefined;
 
-/** Who a request is from: by its token, and where API keys are taken, by its key. */
+/** Of one address: no token can be guessed, but each costs a signature's check. */
+const FAILURES_PER_MINUTE = 300;
+
+/** Who a request is from: by its token, and at the public doors, where API keys are taken, by its key. There failures are limited. */
 export class Authentication {
+  private readonly failures = new FailedAttempts(FAILURES_PER_MINUTE);
+
   /** @param audience the name of this service */
   constructor(
     private readonly verifier: TokenVerifier,
@@ -16,12 +23,29 @@ export class Authentication {
 
   /**
    * @param address of the client
-   * @throws TerminalError 401 `unauthenticated`; RetryableError 503 `identity-unavailable`, 429 `rate-limited` after too many wrong API keys
+   * @throws TerminalError 401 `unauthenticated`; RetryableError 503 `identity-unavailable`, 429 `rate-limited` after too many failures
    */
   async authenticate(header: Header, address: string): Promise<Principal> {
-    const apiKey = this.apiKeys && apiKeyOf(header);
-    const bearer = apiKey ? await this.apiKeys!.authorization(apiKey, address) : header('authorization');
-    return this.verifier.verify(bearer, this.audience);
+    const bearer = header('authorization');
+    if (!this.apiKeys) return this.verifier.verify(bearer, this.audience);
+    const apiKey = apiKeyOf(header);
+    if (apiKey === undefined) return this.limited(bearer, address);
+    return this.verifier.verify(await this.apiKeys.authorization(apiKey, address), this.audience);
+  }
+
+  /** Tokens that were right before are not held up by what else their address sends. */
+  private async limited(bearer: string | undefined, address: string): Promise<Principal> {
+    const isKnown = this.verifier.isKnown(bearer, this.audience);
+    const takeBack = isKnown ? () => undefined : this.failures.begin(address);
+    try {
+      const principal = await this.verifier.verify(bearer, this.audience);
+      takeBack();
+      return principal;
+    } catch (error) {
+      // What could not be looked up did not fail.
+      if (!(error instanceof BatonError && error.status === 401)) takeBack();
+      throw this.failures.told(error, address);
+    }
   }
 }
 

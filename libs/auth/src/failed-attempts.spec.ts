@@ -1,3 +1,4 @@
+import { RetryableError, TerminalError } from '#libs/contracts';
 import { FailedAttempts, networkOf } from './failed-attempts.js';
 
 const LIMITED = expect.objectContaining({
@@ -11,21 +12,38 @@ const LIMITED = expect.objectContaining({
 
 describe('failed attempts', () => {
   it('are 30 a minute for one address, and for each its own', () => {
-    const attempts = new FailedAttempts();
+    const attempts = new FailedAttempts(30);
     for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
     expect(() => attempts.begin('192.0.2.1')).toThrow(LIMITED);
     attempts.begin('192.0.2.2');
   });
 
   it('are those that were not taken back', () => {
-    const attempts = new FailedAttempts();
+    const attempts = new FailedAttempts(30);
     for (let i = 0; i < 100; i += 1) attempts.begin('192.0.2.1')();
     for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
     expect(() => attempts.begin('192.0.2.1')).toThrow(LIMITED);
   });
 
+  it('are told with a refusal, and with nothing else', () => {
+    const attempts = new FailedAttempts(30);
+    attempts.begin('192.0.2.1');
+    const refused = new TerminalError('unauthenticated', 'No', { status: 401, headers: { a: 'b' } });
+    const told = attempts.told(refused, '192.0.2.1');
+    expect(told).toMatchObject({
+      ...{ code: 'unauthenticated', status: 401, message: 'No' },
+      headers: {
+        a: 'b',
+        'RateLimit-Policy': '"failures";q=30;w=60',
+        RateLimit: expect.stringMatching(/^"failures";r=29;t=(59|60)$/) as string,
+      },
+    });
+    const away = new RetryableError('identity-unavailable', 'away');
+    expect(attempts.told(away, '192.0.2.1')).toBe(away);
+  });
+
   it('are forgotten a minute after the first', async () => {
-    const attempts = new FailedAttempts();
+    const attempts = new FailedAttempts(30);
     for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
     // The cache looks at the clock once a millisecond.
     await new Promise((resolve) => setTimeout(resolve, 5));

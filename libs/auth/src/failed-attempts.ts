@@ -1,13 +1,12 @@
 import { isIPv6 } from 'node:net';
 import { LRUCache } from 'lru-cache';
-import { RetryableError } from '#libs/contracts';
+import { BatonError, RetryableError, TerminalError } from '#libs/contracts';
 
-const PER_MINUTE = 30;
 const WINDOW_SECONDS = 60;
 /** Addresses that are remembered at once; beyond that the one that failed longest ago is forgotten. */
 const MAX_ADDRESSES = 10_000;
 
-/** Failed authentications of one address per minute, in this process. An attempt counts from its beginning, so that many at once are not more. */
+/** Failed authentications of one address, `perMinute` at most, in this process. An attempt counts from its beginning, so that many at once are not more. */
 export class FailedAttempts {
   private readonly counts = new LRUCache<string, number>({
     max: MAX_ADDRESSES,
@@ -15,34 +14,55 @@ export class FailedAttempts {
     noUpdateTTL: true,
   });
 
+  constructor(private readonly perMinute: number) {}
+
   /**
    * Counts an attempt as failed.
    * @returns takes it back: it did not fail
-   * @throws RetryableError 429 `rate-limited` after 30 in a minute
+   * @throws RetryableError 429 `rate-limited` beyond the limit
    */
   begin(address: string): () => void {
     const network = networkOf(address);
     const failed = this.counts.get(network) ?? 0;
-    if (failed >= PER_MINUTE) throw refusal(this.counts.getRemainingTTL(network));
+    if (failed >= this.perMinute) throw this.refusal(network);
     this.counts.set(network, failed + 1);
     return () => {
       const count = this.counts.get(network);
       if (count !== undefined) this.counts.set(network, count - 1);
     };
   }
-}
 
-/** draft-ietf-httpapi-ratelimit-headers-10 */
-function refusal(remainingMs: number): RetryableError {
-  const seconds = Math.max(1, Math.ceil(remainingMs / 1000));
-  return new RetryableError('rate-limited', 'Too many failed authentications', {
-    status: 429,
-    retryAfterMs: seconds * 1000,
-    headers: {
-      'RateLimit-Policy': `"failures";q=${PER_MINUTE};w=${WINDOW_SECONDS}`,
-      RateLimit: `"failures";r=0;t=${seconds}`,
-    },
-  });
+  /** A 401 says how many more there may be; any other error stays as it is. */
+  told(error: unknown, address: string): unknown {
+    if (!(error instanceof BatonError && error.status === 401)) return error;
+    const { code, message, cause, status } = error;
+    const headers = { ...error.headers, ...this.headersOf(networkOf(address)) };
+    return new TerminalError(code, message, { status, headers, cause });
+  }
+
+  private refusal(network: string): RetryableError {
+    return new RetryableError('rate-limited', 'Too many failed authentications', {
+      status: 429,
+      retryAfterMs: this.resetSeconds(network) * 1000,
+      headers: this.headersOf(network),
+    });
+  }
+
+  /** draft-ietf-httpapi-ratelimit-headers-10 */
+  private headersOf(network: string): Record<string, string> {
+    const left = Math.max(0, this.perMinute - (this.counts.get(network) ?? 0));
+    return {
+      'RateLimit-Policy': `"failures";q=${this.perMinute};w=${WINDOW_SECONDS}`,
+      RateLimit: `"failures";r=${left};t=${this.resetSeconds(network)}`,
+    };
+  }
+
+  private resetSeconds(network: string): number {
+    const remainingMs = this.counts.has(network)
+      ? this.counts.getRemainingTTL(network)
+      : WINDOW_SECONDS * 1000;
+    return Math.max(1, Math.ceil(remainingMs / 1000));
+  }
 }
 
 /** Of IPv6 the first 64 bits: one client has all addresses of such a network. */

@@ -35,9 +35,9 @@ export class TokenVerifier {
     audience: string,
     at: Date = new Date(),
   ): Promise<Principal> {
-    const token = /^Bearer (\S+)$/i.exec(authorization ?? '')?.[1];
+    const token = tokenIn(authorization);
     if (!token) throw unauthenticated('A bearer token is required');
-    const key = `${audience} ${token}`;
+    const key = keyOf(token, audience);
     let verified = this.verified.get(key);
     if (!verified) {
       verified = await this.verifySignature(token, audience);
@@ -46,6 +46,12 @@ export class TokenVerifier {
     }
     assertValid(verified, at.getTime() / 1000);
     return verified.principal;
+  }
+
+  /** Whether the signature was found right before; parameters as of `verify`. */
+  isKnown(authorization: string | undefined, audience: string): boolean {
+    const token = tokenIn(authorization);
+    return token !== undefined && this.verified.has(keyOf(token, audience));
   }
 
   private async verifySignature(token: string, audience: string): Promise<Verified> {
@@ -75,6 +81,9 @@ export class TokenVerifier {
     }
   }
 }
+
+const tokenIn = (authorization = ''): string | undefined => /^Bearer (\S+)$/i.exec(authorization)?.[1];
+const keyOf = (token: string, audience: string): string => `${audience} ${token}`;
 
 /** A header that names a key of its own (`jwk`, `jku`, `x5c`) is not listened to. */
 function kidOf(token: string): string {

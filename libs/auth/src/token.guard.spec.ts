@@ -5,7 +5,7 @@ import { ApiKeys } from './api-keys.js';
 import { Authentication } from './authentication.js';
 import { unauthenticated } from './claims.js';
 import { bearer, FakeServer, ISSUER, json, newKey } from './issuer.fixture.js';
-import { AllowCallers, callerOf, Public, Scopes, TokenGuard } from './token.guard.js';
+import { AllowCallers, callerOf, Public, ScopeGuard, Scopes, TokenGuard } from './token.guard.js';
 import { TokenVerifier } from './token-verifier.js';
 
 class Routes {
@@ -109,17 +109,21 @@ describe('the guard', () => {
     await expect(guard(['gateway']).canActivate(http({ authorization }))).rejects.toEqual(FORBIDDEN);
   });
 
+  /** The guard of the service, then that of the route. */
+  const letIn = async (context: ExecutionContext) =>
+    (await guard().canActivate(context)) && new ScopeGuard(new Reflector()).canActivate(context);
+
   it('asks for every scope, and says which is missing', async () => {
     const reader = { authorization: await bearer(key, { scope: 'tasks:read' }) };
     const admin = { authorization: await bearer(key, { scope: 'admin' }) };
-    await expect(guard().canActivate(http({ ...reader }, routes.writing))).rejects.toMatchObject({
+    await expect(letIn(http({ ...reader }, routes.writing))).rejects.toMatchObject({
       code: 'forbidden',
       status: 403,
       headers: { 'www-authenticate': 'Bearer error="insufficient_scope", scope="tasks:write"' },
     });
-    await expect(guard().canActivate(http({ ...reader }, routes.ruling))).rejects.toEqual(FORBIDDEN);
+    await expect(letIn(http({ ...reader }, routes.ruling))).rejects.toEqual(FORBIDDEN);
     for (const route of [routes.writing, routes.ruling])
-      expect(await guard().canActivate(http({ ...admin }, route))).toBe(true);
+      expect(await letIn(http({ ...admin }, route))).toBe(true);
   });
 });
 
@@ -181,6 +185,28 @@ describe('API keys', () => {
     await expect(apiKeys.authorization(KEY, ADDRESS)).rejects.toMatchObject({ code: 'identity-unavailable' });
     server.handle = before;
     await apiKeys.authorization(KEY, ADDRESS);
+  });
+
+  it('stand at a door where a flood of wrong tokens is cut off, and right ones that are known go on', async () => {
+    const door = guard(null, apiKeys);
+    const verify = jest.spyOn(verifier, 'verify');
+    const right = { authorization: await bearer(key) };
+    expect(await door.canActivate(http({ ...right }))).toBe(true);
+    for (const headers of [{}, ...Array<object>(299).fill({ authorization: 'Bearer x.y.z' })])
+      await expect(door.canActivate(http({ ...headers }))).rejects.toMatchObject({
+        status: 401,
+        headers: { 'RateLimit-Policy': '"failures";q=300;w=60', 'www-authenticate': 'Bearer' },
+      });
+    const asked = verify.mock.calls.length;
+    const refused = { authorization: await bearer(key, { sub: 'eve' }) };
+    for (const headers of [refused, { authorization: 'Bearer x.y.z' }, {}])
+      await expect(door.canActivate(http({ ...headers }))).rejects.toMatchObject({
+        status: 429,
+        headers: { RateLimit: expect.stringMatching(/^"failures";r=0;t=\d+$/) as string },
+      });
+    expect(verify).toHaveBeenCalledTimes(asked);
+    expect(await door.canActivate(http({ ...right }))).toBe(true);
+    await door.canActivate(http({ 'x-api-key': KEY }));
   });
 
   it.each(['', 'baton_', 'baton_x_y', `${KEY}0`, KEY.toUpperCase(), `${KEY}\n`])(

@@ -1,8 +1,10 @@
 import {
+  applyDecorators,
   createParamDecorator,
   Inject,
   Injectable,
   SetMetadata,
+  UseGuards,
   type CanActivate,
   type ExecutionContext,
 } from '@nestjs/common';
@@ -34,9 +36,6 @@ const NEEDED_SCOPES = 'baton:scopes';
 /** On a route or controller: these callers may use it, instead of the service's `allowedCallers`. */
 export const AllowCallers = (...callers: string[]) => SetMetadata(ALLOWED_CALLERS, callers);
 
-/** On a route or controller: the token must have each of these scopes (`admin` implies all). */
-export const Scopes = (...scopes: Scope[]) => SetMetadata(NEEDED_SCOPES, scopes);
-
 /** By HTTP request or gRPC metadata object. */
 const principals = new WeakMap<object, Principal>();
 
@@ -50,7 +49,7 @@ export function callerOf(context: ExecutionContext): Principal {
 /** The caller of the current HTTP request or gRPC call. */
 export const Caller = createParamDecorator((_: unknown, context: ExecutionContext) => callerOf(context));
 
-/** Asks every HTTP request (header) and gRPC call (metadata) for its token, then for its caller and its scopes. */
+/** Asks every HTTP request (header) and gRPC call (metadata) for its token, then for its caller; `ScopeGuard` asks for the scopes. */
 @Injectable()
 export class TokenGuard implements CanActivate {
   constructor(
@@ -71,9 +70,6 @@ export class TokenGuard implements CanActivate {
     const callers = this.metadata<string[]>(ALLOWED_CALLERS, context) ?? allowedCallers;
     if (callers && !isAllowed(principal, callers))
       throw forbidden(`Caller ${principal.caller} may not use ${service}`);
-    const needed = this.metadata<Scope[]>(NEEDED_SCOPES, context) ?? [];
-    const missing = needed.filter((scope) => !hasScope(principal, scope));
-    if (missing.length > 0) throw insufficientScope(missing);
     principals.set(carrier, principal);
     return true;
   }
@@ -82,6 +78,26 @@ export class TokenGuard implements CanActivate {
     return this.reflector.getAllAndOverride<T | undefined>(key, [context.getHandler(), context.getClass()]);
   }
 }
+
+/** Asks for the scopes of a route. A guard of its own, after those of the controller: what lacks a scope is counted there, too. */
+@Injectable()
+export class ScopeGuard implements CanActivate {
+  constructor(@Inject(Reflector) private readonly reflector: Reflector) {}
+
+  /** @throws TerminalError 403 `forbidden` */
+  canActivate(context: ExecutionContext): boolean {
+    const targets = [context.getHandler(), context.getClass()];
+    const needed = this.reflector.getAllAndOverride<Scope[] | undefined>(NEEDED_SCOPES, targets) ?? [];
+    const principal = callerOf(context);
+    const missing = needed.filter((scope) => !hasScope(principal, scope));
+    if (missing.length > 0) throw insufficientScope(missing);
+    return true;
+  }
+}
+
+/** On a route or controller: the token must have each of these scopes (`admin` implies all). */
+export const Scopes = (...scopes: Scope[]) =>
+  applyDecorators(SetMetadata(NEEDED_SCOPES, scopes), UseGuards(ScopeGuard));
 
 function carrierOf(context: ExecutionContext): object {
   const carrier: unknown =
