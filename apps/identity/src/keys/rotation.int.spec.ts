@@ -90,7 +90,7 @@ describe('rotation', () => {
     await keys.maintain();
     expect(await published(service)).toContain(first);
     // A message may wait for so long with a token of it.
-    await age(14 * 24);
+    await age(9 * 24);
     await keys.maintain();
     expect(await published(service)).toContain(first);
     await age(2);
