@@ -1,10 +1,11 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { AuthModule } from '#libs/auth';
+import { ApiKeys, AuthModule, unauthenticated } from '#libs/auth';
 import type { Env, ServiceDefinition } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
-import { ApiKeyExchange } from './api-keys/api-key-exchange.js';
+import { ApiKeyExchange, claimsOf } from './api-keys/api-key-exchange.js';
 import { ApiKeysController } from './api-keys/api-keys.controller.js';
 import { ApiKeysRepository } from './api-keys/api-keys.repository.js';
+import { TOKEN_SECONDS } from './clients/client.js';
 import { ClientAuthentication, CLIENTS } from './clients/client-authentication.js';
 import { readConfig, type IdentityConfig } from './config.js';
 import { DiscoveryController } from './discovery.controller.js';
@@ -20,12 +21,13 @@ import { TokenController } from './token/token.controller.js';
 
 const NAME = 'identity';
 
+/** What `AuthModule` needs of this service. */
 @Module({})
-class SigningKeysModule {}
+class KeysModule {}
 
 export default function identity(env: Env): ServiceDefinition {
   const config = readConfig(env);
-  const keys = signingKeys(config);
+  const keys = keysModule(config);
   return {
     name: NAME,
     description: 'Issues tokens, publishes the keys that verify them, keeps API keys',
@@ -51,18 +53,14 @@ export default function identity(env: Env): ServiceDefinition {
     controllers: [TokenController, DiscoveryController, KeysController, ApiKeysController],
     providers: [
       { provide: CLIENTS, useValue: config.clients },
-      { provide: ISSUER, useValue: config.issuer },
       { provide: DELEGATION_SECONDS, useValue: config.delegationSeconds },
       ClientAuthentication,
-      TokenIssuer,
       Grants,
-      ApiKeysRepository,
-      ApiKeyExchange,
     ],
   };
 }
 
-function signingKeys(config: IdentityConfig): DynamicModule {
+function keysModule(config: IdentityConfig): DynamicModule {
   const options: KeyOptions = {
     secret: config.keySecret,
     signingKey: config.signingKey,
@@ -70,8 +68,27 @@ function signingKeys(config: IdentityConfig): DynamicModule {
     keepSeconds: keepSecondsOf(config),
   };
   return {
-    module: SigningKeysModule,
-    providers: [{ provide: KEY_OPTIONS, useValue: options }, KeysRepository, SigningKeys],
-    exports: [SigningKeys],
+    module: KeysModule,
+    providers: [
+      { provide: KEY_OPTIONS, useValue: options },
+      { provide: ISSUER, useValue: config.issuer },
+      KeysRepository,
+      SigningKeys,
+      TokenIssuer,
+      ApiKeysRepository,
+      ApiKeyExchange,
+      { provide: ApiKeys, inject: [ApiKeyExchange, TokenIssuer], useFactory: ownApiKeys },
+    ],
+    exports: [ISSUER, SigningKeys, TokenIssuer, ApiKeysRepository, ApiKeyExchange, ApiKeys],
   };
+}
+
+/** API keys at this service's own door: a token of them for it is not to be had elsewhere, and a revoked one opens nothing from then on. */
+function ownApiKeys(keys: ApiKeyExchange, issuer: TokenIssuer): ApiKeys {
+  const exchange = async (apiKey: string): Promise<string> => {
+    const key = await keys.find(apiKey);
+    if (!key) throw unauthenticated('The API key is not valid');
+    return `Bearer ${issuer.issue(claimsOf(key, key.scopes.join(' ')), [NAME], TOKEN_SECONDS)}`;
+  };
+  return new ApiKeys(exchange, { rememberedMs: 0 });
 }

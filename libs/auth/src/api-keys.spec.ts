@@ -16,7 +16,7 @@ describe('API keys that are wrong', () => {
       [GOOD, OTHER].includes(form.get('subject_token')!)
         ? json(response, { access_token: 'good', expires_in: 300 })
         : json(response, { error: 'invalid_grant' }, 400);
-    apiKeys = new ApiKeys({ identityUrl: server.url, clientId: 'gateway', clientSecret: 's' });
+    apiKeys = ApiKeys.at({ identityUrl: server.url, clientId: 'gateway', clientSecret: 's' });
   });
   afterEach(async () => {
     jest.restoreAllMocks();

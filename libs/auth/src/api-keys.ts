@@ -18,23 +18,45 @@ const MAX_KEYS = 10_000;
 /** Of one address: each may cost a look at identity's database. */
 const FAILURES_PER_MINUTE = 30;
 
-/** Exchanges API keys at the identity service for tokens addressed to this service. Keys are known by their digests: they do not lie about in memory. */
+export interface ApiKeysOptions {
+  /** Milliseconds for which what was found counts; 0: every call is looked up. Default 30 s. */
+  rememberedMs?: number;
+  close?: () => Promise<void>;
+}
+
+/** API keys at a door that takes them beside tokens. Keys are known by their digests: they do not lie about in memory. */
 export class ApiKeys {
-  private readonly endpoint: TokenEndpoint;
   private readonly failures = new FailedAttempts(FAILURES_PER_MINUTE);
-  private readonly known = new LRUCache<string, string>({ max: MAX_KEYS, ttl: REMEMBERED_MS });
+  private readonly known = new LRUCache<string, string>({ max: MAX_KEYS });
   private readonly proven = new LRUCache<string, true>({ max: MAX_KEYS, ttl: PROVEN_MS });
   /** Apart from the right ones: nobody drives those out with wrong ones. */
   private readonly refused = new LRUCache<string, true>({ max: MAX_KEYS, ttl: REFUSED_MS });
   private readonly underWay = new Map<string, Promise<string>>();
 
-  constructor(private readonly credentials: Credentials) {
-    this.endpoint = new TokenEndpoint(credentials);
+  /** @param exchange the authorization header that stands for a key; throws a 401 for a wrong one */
+  constructor(
+    private readonly exchange: (apiKey: string) => Promise<string>,
+    private readonly options: ApiKeysOptions = {},
+  ) {}
+
+  /** Exchanges keys at the identity service for tokens addressed to this service. */
+  static at(credentials: Credentials): ApiKeys {
+    const endpoint = new TokenEndpoint(credentials);
+    const exchange = async (apiKey: string): Promise<string> => {
+      const { accessToken } = await endpoint.request({
+        grant_type: TOKEN_EXCHANGE,
+        audience: credentials.clientId,
+        subject_token: apiKey,
+        subject_token_type: API_KEY_TYPE,
+      });
+      return `Bearer ${accessToken}`;
+    };
+    return new ApiKeys(exchange, { close: () => endpoint.close() });
   }
 
   /**
-   * The authorization header that stands for a key, for 30 s.
-   * @param address of the client, by which failures are limited before identity is asked; keys that were right before are not held up by them
+   * The authorization header that stands for a key.
+   * @param address of the client, by which failures are limited before a key is looked up; keys that were right before are not held up by them
    * @throws TerminalError 401 `unauthenticated`: no such key, revoked or expired
    * @throws RetryableError 429 `rate-limited`: too many failures of this address; 503 `identity-unavailable`
    */
@@ -46,8 +68,8 @@ export class ApiKeys {
     }
   }
 
-  onApplicationShutdown(): Promise<void> {
-    return this.endpoint.close();
+  async onApplicationShutdown(): Promise<void> {
+    await this.options.close?.();
   }
 
   private async find(apiKey: string, address: string): Promise<string> {
@@ -64,7 +86,8 @@ export class ApiKeys {
   private async lookUp(apiKey: string, digest: string, takeBack: () => void): Promise<string> {
     try {
       const authorization = await this.exchange(apiKey);
-      this.known.set(digest, authorization);
+      const { rememberedMs = REMEMBERED_MS } = this.options;
+      if (rememberedMs > 0) this.known.set(digest, authorization, { ttl: rememberedMs });
       this.proven.set(digest, true);
       takeBack();
       return authorization;
@@ -75,15 +98,5 @@ export class ApiKeys {
       } else takeBack();
       throw error;
     }
-  }
-
-  private async exchange(apiKey: string): Promise<string> {
-    const { accessToken } = await this.endpoint.request({
-      grant_type: TOKEN_EXCHANGE,
-      audience: this.credentials.clientId,
-      subject_token: apiKey,
-      subject_token_type: API_KEY_TYPE,
-    });
-    return `Bearer ${accessToken}`;
   }
 }

@@ -17,7 +17,7 @@ interface AuthOptions extends GuardOptions {
 
 interface IssuerOptions extends GuardOptions {
   issuer: string;
-  /** Provider of the keys (`IssuerKeys`), of `imports`. */
+  /** Provider of the keys (`IssuerKeys`), of `imports`, which also provide `ApiKeys`. */
   keys: InjectionToken;
   imports: NonNullable<DynamicModule['imports']>;
 }
@@ -37,23 +37,20 @@ export class AuthModule {
       providers: [
         { provide: PublishedKeys, inject: [Readiness], useFactory: publishedKeys(config.IDENTITY_URL) },
         { provide: Tokens, useFactory: () => new Tokens(credentials) },
-        { provide: ApiKeys, useFactory: () => (apiKeys ? new ApiKeys(credentials) : null) },
+        { provide: ApiKeys, useFactory: () => (apiKeys ? ApiKeys.at(credentials) : null) },
         ...guarding({ service, allowedCallers }, PublishedKeys, config.BATON_TOKEN_ISSUER),
       ],
       exports: [Tokens, TokenVerifier],
     };
   }
 
-  /** For the service that issues the tokens: it verifies with its own keys, and calls nobody. */
+  /** For the service that issues the tokens: it verifies with its own keys, looks API keys up itself, and calls nobody. */
   static forIssuer({ service, allowedCallers, issuer, keys, imports }: IssuerOptions): DynamicModule {
     return {
       module: AuthModule,
       global: true,
       imports,
-      providers: [
-        { provide: ApiKeys, useValue: null },
-        ...guarding({ service, allowedCallers }, keys, issuer),
-      ],
+      providers: guarding({ service, allowedCallers }, keys, issuer),
       exports: [TokenVerifier],
     };
   }

@@ -1,4 +1,4 @@
-export { API_KEY } from './api-keys.js';
+export { API_KEY, ApiKeys } from './api-keys.js';
 export { apiKeyOf } from './authentication.js';
 export { AUTH_CONFIG, clientSecret, DEFAULT_ISSUER, type AuthConfig } from './auth.config.js';
 export { AuthModule } from './auth.module.js';

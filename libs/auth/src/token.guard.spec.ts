@@ -137,7 +137,7 @@ describe('API keys', () => {
     server = await FakeServer.start();
     const token = (await bearer(key)).slice('Bearer '.length);
     server.handle = (response) => json(response, { access_token: token, expires_in: 300 });
-    apiKeys = new ApiKeys({ identityUrl: server.url, clientId: 'a-service', clientSecret: 's' });
+    apiKeys = ApiKeys.at({ identityUrl: server.url, clientId: 'a-service', clientSecret: 's' });
   });
   afterEach(async () => {
     jest.restoreAllMocks();

@@ -6,6 +6,7 @@ import {
   ApiDefaultResponse,
   ApiNoContentResponse,
   ApiOkResponse,
+  ApiSecurity,
   ApiTags,
 } from '@nestjs/swagger';
 import type { Response } from 'express';
@@ -20,6 +21,7 @@ import { ApiKeysRepository } from './api-keys.repository.js';
 /** Keys of users and tenants. An administrator has those of the own tenant in hand, the operator those of all. */
 @ApiTags('api-keys')
 @ApiBearerAuth()
+@ApiSecurity('api-key')
 @ApiDefaultResponse({ description: 'A problem (RFC 9457)', content: PROBLEM_CONTENT })
 @Scopes('admin')
 @Controller('api-keys')

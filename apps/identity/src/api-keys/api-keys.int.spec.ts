@@ -227,3 +227,59 @@ it('lists more than a page', async () => {
   expect([first.keys.length, second.keys.length, second.next_cursor]).toEqual([100, 50, null]);
   expect(new Set([...first.keys, ...second.keys].map(({ id }) => id)).size).toBe(150);
 });
+
+describe('a key at this very door', () => {
+  it('of an administrator makes, lists and revokes the keys of the own tenant, and no more', async () => {
+    const { id, key } = await create({ tenant: 'initech', user: 'grace', scopes: ['admin'] });
+    const foreign = await create({ tenant: 'globex' });
+    const wanted = { user: 'eve', scopes: ['tasks:read'] };
+    const made = await call('POST', '/api-keys', key, wanted);
+    expect(made).toMatchObject({
+      status: 201,
+      body: { tenant: 'initech', user: 'eve', created_by: 'grace' },
+    });
+    expect((await open(made.body.key)).status).toBe(200);
+    const listed = await fetch(`${running.url}/api-keys`, { headers: { 'x-api-key': key } });
+    const { keys } = (await listed.json()) as Answer;
+    expect(keys.map((one) => one.id)).toEqual([made.body.id, id]);
+    expect((await call('DELETE', `/api-keys/${made.body.id}`, key)).status).toBe(204);
+    expect((await open(made.body.key)).body.error).toBe('invalid_grant');
+    expect((await call('POST', '/api-keys', key, { ...wanted, tenant: 'globex' })).status).toBe(403);
+    expect((await call('DELETE', `/api-keys/${foreign.id}`, key)).status).toBe(404);
+    expect((await call('POST', '/keys/rotate', key)).status).toBe(403);
+    // The token that such a key stands for here is nobody else's to have.
+    expect((await open(key, { audience: 'identity' })).body.error).toBe('invalid_target');
+  });
+
+  it("of a tenant does the same in the tenant's name", async () => {
+    const { key } = await create({ tenant: 'hooli', user: undefined, scopes: ['admin'] });
+    const made = await call('POST', '/api-keys', key, { scopes: ['tasks:read'] });
+    expect(made).toMatchObject({ status: 201, body: { tenant: 'hooli', created_by: 'tenant:hooli' } });
+  });
+
+  it('without admin is refused', async () => {
+    const { key } = await create();
+    expect(await call('GET', '/api-keys', key)).toMatchObject({ status: 403, body: { code: 'forbidden' } });
+  });
+
+  it('opens nothing from the moment of its revocation', async () => {
+    const { id, key } = await create({ scopes: ['admin'] });
+    expect((await call('GET', '/api-keys', key)).status).toBe(200);
+    expect((await call('DELETE', `/api-keys/${id}`, operator)).status).toBe(204);
+    const refused = await call('GET', '/api-keys', key);
+    expect(refused).toMatchObject({ status: 401, body: { code: 'unauthenticated' } });
+  });
+
+  it('that is wrong is refused, 30 times a minute for one address, while right ones go on', async () => {
+    const { key } = await create({ scopes: ['admin'] });
+    expect((await call('GET', '/api-keys', key)).status).toBe(200);
+    const statuses: number[] = [];
+    for (let i = 0; i < 32; i += 1) {
+      const wrong = `baton_${'0'.repeat(16)}_${String(i).padStart(64, '0')}`;
+      statuses.push((await call('GET', '/api-keys', wrong)).status);
+    }
+    expect(new Set(statuses.slice(0, 29))).toEqual(new Set([401]));
+    expect(statuses.at(-1)).toBe(429);
+    expect((await call('GET', '/api-keys', key)).status).toBe(200);
+  });
+});

@@ -5,7 +5,6 @@ import {
   API_KEY_TYPE,
   matchesAny,
   MAX_ACTORS,
-  tenantSubject,
   TokenVerifier,
   type Actor,
   type Claims,
@@ -13,7 +12,7 @@ import {
   type Validity,
 } from '#libs/auth';
 import { BatonError } from '#libs/contracts';
-import { ApiKeyExchange } from '../api-keys/api-key-exchange.js';
+import { ApiKeyExchange, claimsOf } from '../api-keys/api-key-exchange.js';
 import { TOKEN_SECONDS, type Client } from '../clients/client.js';
 import { TokenIssuer } from './issuer.js';
 import { oauthError } from './oauth-error.js';
@@ -104,14 +103,15 @@ export class Grants {
     // A door takes the key for itself; whom it calls next is an exchange of its own.
     requireCallable({ ...client, audiences: [...client.audiences, client.id] }, request.audience);
     const key = await this.apiKeys.find(request.subjectToken!);
+    if (!key) throw oauthError('invalid_grant', 'The API key is not valid');
     const carried = key.scopes.filter((one) => client.scopes.includes(one));
     const scope = narrowed(carried, request.scopes);
-    const claims: Claims =
-      key.user === null
-        ? { sub: tenantSubject(key.tenant), tenant: key.tenant, scope }
-        : { sub: key.user, user: key.user, tenant: key.tenant, scope };
     const left = key.expiresInSeconds ?? client.tokenSeconds;
-    return this.answer(claims, request.audience, Math.max(1, Math.min(client.tokenSeconds, left)));
+    return this.answer(
+      claimsOf(key, scope),
+      request.audience,
+      Math.max(1, Math.min(client.tokenSeconds, left)),
+    );
   }
 
   private answer(claims: Claims, audience: string[], seconds: number): TokenAnswer {
