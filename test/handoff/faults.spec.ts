@@ -5,6 +5,7 @@ import { RetryableError } from '#libs/contracts';
 import { describeKafka } from '#libs/testing';
 import {
   handoffDatabase,
+  REFUSED_TOKEN,
   startMember,
   taskMessage,
   until,
@@ -113,6 +114,70 @@ describe('faults of the hand-off over BullMQ', () => {
       await age('8 days');
       await until(async () => (await dueIn()) === null);
       expect(await hasJob()).toBe(false);
+    } finally {
+      redis.disconnect();
+    }
+  });
+
+  it('tells what lies in a queue that nobody reads from what could not be handed over', async () => {
+    const topic = newTopic();
+    const sender = newService('sender');
+    const { send, relay, outbox } = await start({ service: sender });
+    const { pool } = rooms.database;
+    // The second one of the session waits for the first.
+    await send([taskMessage(topic, 's', '1'), taskMessage(topic, 's', '2')]);
+    await pool.query(
+      `update handoff.messages set created_at = now() - interval '10 minutes', due_at = now() where source = $1`,
+      [sender],
+    );
+    relay.wake();
+    await until(async () => (await outbox.standing()).underWay === 1);
+    expect(await outbox.standing()).toEqual({ waitingSeconds: 0, underWay: 1 });
+    const stuck = taskMessage(topic, 'other', '3');
+    await pool.query(
+      `insert into handoff.messages (source, destination, key, kind, body, tenant, created_at, due_at)
+       values ($1, $2, $3, $4, $5, 'acme', now() - interval '5 minutes', now() + interval '1 hour')`,
+      [sender, topic, stuck.key, stuck.kind, stuck.body],
+    );
+    const { waitingSeconds } = await outbox.standing();
+    expect(waitingSeconds).toBeGreaterThan(299);
+    expect(waitingSeconds).toBeLessThan(400);
+    // A job that is lost while Redis is away is not under way any more.
+    const { rows } = await pool.query<{ id: string }>(
+      'select id from handoff.messages where source = $1 and under_way',
+      [sender],
+    );
+    await outbox.release([rows[0]!.id], 60_000);
+    expect(await outbox.standing()).toMatchObject({ underWay: 0 });
+    expect((await outbox.standing()).waitingSeconds).toBeGreaterThan(599);
+    await pool.query('delete from handoff.messages where source = $1', [sender]);
+  });
+
+  it('needs no token to look up what is under way: its delegation may be over', async () => {
+    const [topic, receiver, sender] = [newTopic(), newService('receiver'), newService('sender')];
+    const { send, relay } = await start({ service: sender });
+    const message = taskMessage(topic, 's', '1');
+    await send([message]);
+    const redis = new Redis(process.env['TEST_REDIS_URL']!);
+    const { pool } = rooms.database;
+    try {
+      await until(async () => (await redis.exists(`bull:${topic}:${message.id}`)) === 1);
+      await pool.query(
+        `update handoff.messages set created_at = now() - interval '2 days', subject_token = $2, due_at = now() where id = $1`,
+        [message.id, REFUSED_TOKEN],
+      );
+      relay.wake();
+      const standing = async () =>
+        (
+          await pool.query<{ kind: string; waits: boolean }>(
+            `select kind, due_at > now() + interval '1 minute' as waits from handoff.messages where source = $1`,
+            [sender],
+          )
+        ).rows;
+      await until(async () => (await standing()).some(({ kind, waits }) => waits || kind !== message.kind));
+      expect(await standing()).toEqual([{ kind: 'AgentTaskEvent', waits: true }]);
+      await start({ service: receiver, topic });
+      await until(async () => (await effects(receiver)).length === 1 && (await standing()).length === 0);
     } finally {
       redis.disconnect();
     }

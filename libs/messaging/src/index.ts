@@ -11,7 +11,7 @@ export { HandoffModule } from './handoff/handoff.module.js';
 export { InboxRepository } from './handoff/inbox.repository.js';
 export { OutboxRepository } from './handoff/outbox.repository.js';
 export { MessageRelay } from './handoff/relay.js';
-export { handoffTables, relayTable } from './handoff/tables.js';
+export { handoffTables, relayTable, underWayColumn } from './handoff/tables.js';
 export { kafkaClient } from './kafka/client.js';
 export { MessagingModule } from './messaging.module.js';
 export { RedisConnections } from './redis.js';

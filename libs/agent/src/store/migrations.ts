@@ -2,6 +2,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { handoffTables } from '#libs/messaging';
 import { RelayTurns1764200000001 } from './relay-turns.migration.js';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
+import { UnderWay1764400000000 } from './under-way.migration.js';
 import { UnfinishedTasks1764200000000 } from './unfinished-tasks.migration.js';
 
 export class DurableCore1763900000000 implements MigrationInterface {
@@ -103,4 +104,5 @@ export const MIGRATIONS = [
   HandOffs1764100000000,
   UnfinishedTasks1764200000000,
   RelayTurns1764200000001,
+  UnderWay1764400000000,
 ];

@@ -2,7 +2,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { messageOf, RetryableError, TOPIC_RETENTION_DAYS } from '#libs/contracts';
 import type { Channels } from '../channels.js';
-import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
+import type { Delivery, Handoff, OutgoingMessage, PlacedMessage } from '../handoff/handoff.js';
 import { reconnect } from '../redis.js';
 
 /** What a job holds: the same headers and the same bytes as a Kafka message. */
@@ -62,16 +62,12 @@ export class BullHandoff implements Handoff {
     this.stopListening = this.channels.subscribe(deliveredChannel(this.service), listener);
   }
 
-  async publish(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
-    try {
-      await this.check();
-      return await bounded(this.offer(messages));
-    } catch (error) {
-      const reason = new RetryableError('handoff-unavailable', `BullMQ: ${messageOf(error)}`, {
-        cause: error,
-      });
-      return messages.map(() => reason);
-    }
+  lookUp(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>> {
+    return this.answered(messages, () => this.find(messages));
+  }
+
+  publish(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
+    return this.answered(messages, () => this.offer(messages));
   }
 
   async close(): Promise<void> {
@@ -80,33 +76,52 @@ export class BullHandoff implements Handoff {
     await Promise.all([...this.queues.values()].map((queue) => queue.close().catch(() => undefined)));
   }
 
-  private async offer(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
-    const done = await this.isIn('completed', messages);
-    const failed = await this.isIn('failed', messages);
-    // A job fails only when its worker died over and over; a new one with the same id is refused while it is there.
-    await Promise.all(
-      messages.filter((_, i) => failed[i]).map(({ topic, id }) => this.queue(topic).remove(id)),
-    );
-    const gone = new Set<number>();
-    for (const [i, { topic, id, createdAt }] of messages.entries())
-      if (!done[i] && Date.now() - createdAt.getTime() > EXPIRY_MS)
-        // Not the one that is being handled right now.
-        if ((await this.queue(topic).remove(id)) === 1 || !(await this.queue(topic).getJob(id))) gone.add(i);
-    for (const topic of new Set(messages.map((message) => message.topic))) {
-      const batch = messages.filter((message, i) => message.topic === topic && !done[i] && !gone.has(i));
-      if (batch.length > 0) await this.queue(topic).addBulk(batch.map(jobOf));
+  private async answered<T>(
+    messages: readonly PlacedMessage[],
+    work: () => Promise<T[]>,
+  ): Promise<Array<T | Error>> {
+    try {
+      await this.check();
+      return await bounded(work());
+    } catch (error) {
+      const reason = new RetryableError('handoff-unavailable', `BullMQ: ${messageOf(error)}`, {
+        cause: error,
+      });
+      return messages.map(() => reason);
     }
-    return messages.map((_, i) => (done[i] ? 'delivered' : gone.has(i) ? 'expired' : 'under-way'));
   }
 
-  private async isIn(set: 'completed' | 'failed', messages: readonly OutgoingMessage[]): Promise<boolean[]> {
+  /** A job that is there already stays as it is. */
+  private async offer(messages: readonly OutgoingMessage[]): Promise<Delivery[]> {
+    for (const topic of new Set(messages.map((message) => message.topic)))
+      await this.queue(topic).addBulk(messages.filter((message) => message.topic === topic).map(jobOf));
+    return messages.map(() => 'under-way');
+  }
+
+  private async find(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>> {
     const pipeline = this.redis.pipeline();
-    for (const { topic, id } of messages) pipeline.zscore(this.queue(topic).toKey(set), id);
-    const answers = (await pipeline.exec()) ?? [];
-    return answers.map(([error, score]) => {
+    for (const { topic, id } of messages) {
+      const queue = this.queue(topic);
+      pipeline.exists(queue.toKey(id));
+      for (const set of ['completed', 'failed']) pipeline.zscore(queue.toKey(set), id);
+    }
+    const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
       if (error) throw error;
-      return score !== null;
+      return answer;
     });
+    return Promise.all(
+      messages.map(async ({ topic, id, createdAt }, i): Promise<Delivery | null> => {
+        const [exists, completed, failed] = answers.slice(3 * i, 3 * i + 3);
+        const queue = this.queue(topic);
+        if (completed !== null) return 'delivered';
+        // A job fails only when its worker died over and over; a new one with the same id is refused while it is there.
+        if (failed !== null) await queue.remove(id);
+        if (Date.now() - createdAt.getTime() > EXPIRY_MS)
+          // Not the one that is being handled right now.
+          if ((await queue.remove(id)) === 1 || !(await queue.getJob(id))) return 'expired';
+        return exists === 1 && failed === null ? 'under-way' : null;
+      }),
+    );
   }
 
   private queue(topic: string): Queue {

@@ -21,15 +21,19 @@ export interface OutboxMessage<K extends MessageKind = MessageKind> {
   traceparent: string | null;
 }
 
-/** A message that is ready for the wire. */
-export interface OutgoingMessage {
+/** Where a message goes. */
+export interface PlacedMessage {
   id: string;
   topic: string;
+  createdAt: Date;
+}
+
+/** A message that is ready for the wire. */
+export interface OutgoingMessage extends PlacedMessage {
   key: string;
   headers: Record<string, string>;
   /** Avro in Confluent's wire format. */
   value: Buffer;
-  createdAt: Date;
 }
 
 /**
@@ -56,6 +60,11 @@ export interface Handoff {
   prepare(topics: readonly string[]): Promise<void>;
   /** For readiness: rejects while the transport does not answer. */
   check(): Promise<void>;
+  /**
+   * What became of messages that may have been offered before, found without what sending them takes: null for what has to be offered
+   * (again). Never throws. A transport that knows at once has none.
+   */
+  lookUp?(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>>;
   /**
    * Offers up to a few hundred messages, in their order per topic and key; never throws. The same message may be offered any number of
    * times: recipients know it by its id.

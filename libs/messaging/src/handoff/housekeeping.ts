@@ -52,7 +52,7 @@ export class HandoffHousekeeping implements OnApplicationBootstrap, BeforeApplic
   }
 
   private async look(): Promise<void> {
-    this.metrics.oldest(await this.outbox.ageSeconds());
+    this.metrics.outbox(await this.outbox.standing());
     if (performance.now() - this.prunedAt < PRUNE_EVERY_MS) return;
     this.prunedAt = performance.now();
     while (!this.stopped && (await this.inbox.prune(INBOX_DAYS, PRUNE_BATCH)) === PRUNE_BATCH);

@@ -16,7 +16,12 @@ export const HANDOFF_METRIC_PROVIDERS = [
   }),
   makeGaugeProvider({
     name: 'handoff_outbox_age_seconds',
-    help: 'Age of the oldest message that was not delivered yet; 0 when there is none',
+    help: 'Age of the oldest message that was not handed to the transport yet; 0 when there is none',
+    labelNames: ['service'],
+  }),
+  makeGaugeProvider({
+    name: 'handoff_outbox_under_way',
+    help: 'Messages that lie in queues whose recipients have not taken them for 40 s and more; without Kafka only',
     labelNames: ['service'],
   }),
 ];
@@ -30,6 +35,7 @@ export class HandoffMetrics {
     @InjectMetric('handoff_published_total') private readonly publishedTotal: Counter,
     @InjectMetric('handoff_consumed_total') private readonly consumedTotal: Counter,
     @InjectMetric('handoff_outbox_age_seconds') private readonly outboxAge: Gauge,
+    @InjectMetric('handoff_outbox_under_way') private readonly underWay: Gauge,
   ) {}
 
   published(kind: MessageKind, outcome: 'delivered' | 'failed' | 'poison' | 'expired'): void {
@@ -40,7 +46,8 @@ export class HandoffMetrics {
     this.consumedTotal.inc({ service: this.service, kind, outcome });
   }
 
-  oldest(seconds: number): void {
-    this.outboxAge.set({ service: this.service }, seconds);
+  outbox({ waitingSeconds, underWay }: { waitingSeconds: number; underWay: number }): void {
+    this.outboxAge.set({ service: this.service }, waitingSeconds);
+    this.underWay.set({ service: this.service }, underWay);
   }
 }

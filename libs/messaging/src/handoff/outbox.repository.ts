@@ -169,21 +169,25 @@ export class OutboxRepository {
   async release(ids: readonly string[], pauseMs: number): Promise<void> {
     if (ids.length === 0) return;
     await this.database.query(
-      `update ${this.table} set due_at = now() + $2 * interval '1 ms' where id = any($1::uuid[])`,
+      `update ${this.table} set due_at = now() + $2 * interval '1 ms', under_way = false where id = any($1::uuid[])`,
       [ids, pauseMs],
     );
   }
 
-  /** Messages that are under way are due again after a tenth of their age, at most `longestMs` milliseconds, if that is later than they are. */
-  async putOffByAge(ids: readonly string[], longestMs: number): Promise<void> {
-    if (ids.length === 0) return;
-    await this.database.query(
-      `update ${this.table} m set due_at = w.due_at
-       from (select id, now() + least((now() - created_at) / 10, $2 * interval '1 ms') as due_at
+  /**
+   * Messages that are under way for long are due again after a tenth of their age, at most `longestMs` milliseconds, if that is later than they are.
+   * Returns the destinations of those that are it for the first time.
+   */
+  async leaveUnderWay(ids: readonly string[], longestMs: number): Promise<string[]> {
+    if (ids.length === 0) return [];
+    const rows = await this.database.query<{ destination: string; known: boolean }>(
+      `update ${this.table} m set due_at = greatest(m.due_at, w.due_at), under_way = true
+       from (select id, under_way as known, now() + least((now() - created_at) / 10, $2 * interval '1 ms') as due_at
              from ${this.table} where id = any($1::uuid[])) w
-       where m.id = w.id and m.due_at < w.due_at`,
+       where m.id = w.id returning m.destination, w.known`,
       [ids, longestMs],
     );
+    return rows.filter(({ known }) => !known).map(({ destination }) => destination);
   }
 
   /** Puts another message in the place of one that can never be sent. Of a dead letter it is the same one in other words, which may be under way. */
@@ -199,13 +203,22 @@ export class OutboxRepository {
     );
   }
 
-  /** Seconds since the oldest message was written; 0 when there is none. */
-  async ageSeconds(): Promise<number> {
-    const [row] = await this.database.query<{ age: number | null }>(
-      `select extract(epoch from now() - created_at)::float8 as age from ${this.table} where source = $1 order by seq limit 1`,
+  /**
+   * `waitingSeconds`: since the oldest message was written that was not handed to the transport, 0 when there is none; what stands behind one that is
+   * under way waits for its recipient. `underWay`: how many are in the hands of the transport for long.
+   */
+  async standing(): Promise<{ waitingSeconds: number; underWay: number }> {
+    const [row] = await this.database.query<{ age: number | null; under_way: number }>(
+      `select (select extract(epoch from now() - m.created_at)::float8 from ${this.table} m
+               where m.source = $1 and not m.under_way and not exists (
+                 select 1 from ${this.table} e
+                 where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq and e.under_way
+                 offset 0)
+               order by m.seq limit 1) as age,
+              (select count(*)::int from ${this.table} where source = $1 and under_way) as under_way`,
       [this.source],
     );
-    return Math.max(0, row?.age ?? 0);
+    return { waitingSeconds: Math.max(0, row?.age ?? 0), underWay: row?.under_way ?? 0 };
   }
 
   private held(row: Row): HeldMessage {

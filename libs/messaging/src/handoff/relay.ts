@@ -20,7 +20,7 @@ import type { Logger } from '#libs/telemetry';
 import { HEADROOM_BYTES, MessageCodec } from '../avro/codec.js';
 import { barestLetter, unsendable } from './dead-letter.js';
 import { envelopeBytes, envelopeHeaders } from './envelope.js';
-import { HANDOFF, type Handoff, type OutgoingMessage } from './handoff.js';
+import { HANDOFF, type Delivery, type Handoff, type OutgoingMessage } from './handoff.js';
 import { HandoffMetrics } from './metrics.js';
 import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
@@ -37,6 +37,16 @@ const LONGEST_LOOK_MS = 300_000;
 const MAX_LETTER_KEY = 1024;
 /** Codes of what no token can be the reason of. */
 const ABOUT_CONTENT = new Set(['avro-invalid', 'message-too-large']);
+
+interface Ready {
+  message: HeldMessage;
+  outgoing: OutgoingMessage;
+}
+
+interface Settled {
+  message: HeldMessage;
+  outcome: Delivery;
+}
 
 const keyOf = ({ destination, key }: HeldMessage): string => JSON.stringify([destination, key]);
 
@@ -129,11 +139,12 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     this.delivered = [];
     if (held.length === 0) return 0;
     await failpoint('outbox.after-take');
-    const prepared = await Promise.all(held.map((message) => this.prepare(message)));
-    const ready: Array<{ message: HeldMessage; outgoing: OutgoingMessage }> = [];
+    const { found, unknown } = await this.lookUp(held);
+    const prepared = await Promise.all(unknown.map((message) => this.prepare(message)));
+    const ready: Ready[] = [];
     const waiting: HeldMessage[] = [];
     const blocked = new Set<string>();
-    for (const [i, message] of held.entries()) {
+    for (const [i, message] of unknown.entries()) {
       const outgoing = prepared[i]!;
       if (outgoing instanceof TerminalError && (await this.bury(message, outgoing))) continue;
       if (outgoing instanceof BatonError || blocked.has(keyOf(message))) {
@@ -142,20 +153,37 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       } else ready.push({ message, outgoing });
     }
     const cause = prepared.find((one) => one instanceof RetryableError);
-    waiting.push(...(await this.publish(ready)));
+    waiting.push(...(await this.settle([...found, ...(await this.publish(ready))])));
     await this.putOff(waiting, cause);
     return held.length;
   }
 
-  /** Returns those that were not delivered. */
-  private async publish(ready: Array<{ message: HeldMessage; outgoing: OutgoingMessage }>) {
+  /** What is under way needs no token to be looked up: its own may be too old by now to be exchanged. */
+  private async lookUp(held: HeldMessage[]): Promise<{ found: Settled[]; unknown: HeldMessage[] }> {
+    const places = held.map(({ id, destination: topic, createdAt }) => ({ id, topic, createdAt }));
+    const outcomes = (await this.handoff.lookUp?.(places)) ?? [];
+    const found: Settled[] = [];
+    const unknown: HeldMessage[] = [];
+    for (const [i, message] of held.entries()) {
+      const outcome = outcomes[i] ?? null;
+      if (outcome === null) unknown.push(message);
+      else found.push({ message, outcome });
+    }
+    return { found, unknown };
+  }
+
+  private async publish(ready: Ready[]): Promise<Settled[]> {
     if (ready.length === 0) return [];
     const outcomes = await this.handoff.publish(ready.map(({ outgoing }) => outgoing));
     await failpoint('outbox.after-publish');
+    return ready.map(({ message }, i) => ({ message, outcome: outcomes[i]! }));
+  }
+
+  /** Returns those that were not delivered. */
+  private async settle(settled: Settled[]): Promise<HeldMessage[]> {
     const failed: HeldMessage[] = [];
     const old: HeldMessage[] = [];
-    for (const [i, { message }] of ready.entries()) {
-      const outcome = outcomes[i]!;
+    for (const { message, outcome } of settled) {
       if (outcome === 'delivered') {
         this.delivered.push(message.id);
         this.metrics.published(message.kind, 'delivered');
@@ -170,13 +198,23 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
         this.metrics.published(message.kind, 'failed');
       }
     }
-    await this.outbox.putOffByAge(
+    await this.leave(old);
+    const error = settled.find(({ outcome }) => outcome instanceof Error)?.outcome;
+    if (error) this.logger.warn({ messages: failed.length, err: messageOf(error) }, 'not published');
+    return failed;
+  }
+
+  /** They lie in the queues of recipients that may be away, or not exist yet: nothing is wrong here, and somebody should know. */
+  private async leave(old: HeldMessage[]): Promise<void> {
+    const left = await this.outbox.leaveUnderWay(
       old.map(({ id }) => id),
       LONGEST_LOOK_MS,
     );
-    const error = outcomes.find((outcome) => outcome instanceof Error);
-    if (error) this.logger.warn({ messages: failed.length, err: messageOf(error) }, 'not published');
-    return failed;
+    if (left.length > 0)
+      this.logger.info(
+        { messages: left.length, topic: left[0] },
+        'nobody takes messages from this queue yet',
+      );
   }
 
   private async putOff(waiting: HeldMessage[], cause: unknown): Promise<void> {

@@ -20,10 +20,13 @@ export const handoffTables = (schema: string): string => `
     traceparent text,
     created_at timestamptz not null default now(),
     -- Until then it waits for another try, or its consumer has it.
-    due_at timestamptz not null default now()
+    due_at timestamptz not null default now(),
+    -- It lies in the queue of a recipient that has not taken it for long.
+    under_way boolean not null default false
   ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
   create index messages_order on ${schema}.messages (source, destination, key, seq);
   create index messages_next on ${schema}.messages (source, seq);
+  create index messages_under_way on ${schema}.messages (source) where under_way;
 
   create table ${schema}.inbox (
     consumer text not null,
@@ -32,6 +35,12 @@ export const handoffTables = (schema: string): string => `
     primary key (consumer, message_id)
   );
   create index inbox_received on ${schema}.inbox (received_at);
+`;
+
+/** DDL for a migration of a schema whose `handoffTables` were made before there was `under_way`; elsewhere it changes nothing. */
+export const underWayColumn = (schema: string): string => `
+  alter table ${schema}.messages add column if not exists under_way boolean not null default false;
+  create index if not exists messages_under_way on ${schema}.messages (source) where under_way;
 `;
 
 /** DDL of the table by which the relays of one service take turns, for a migration after `handoffTables`. */
