@@ -237,10 +237,11 @@ describeKafka('faults of the hand-off over Kafka', () => {
   });
 
   it('makes topics that forget a message after 7 to 8 days, before inboxes and keys do', async () => {
-    const topic = newTopic();
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    await start({ service: receiver, topic });
     const { send } = await start({ service: newService('sender') });
     await send([taskMessage(topic, 's', '1')]);
-    await until(async () => (await rooms.database.outbox()) === 0);
+    await until(async () => (await effects(receiver)).length === 1);
     const admin = new Kafka({
       brokers: rooms.transport.env['KAFKA_BROKERS']!.split(','),
       logLevel: logLevel.NOTHING,
