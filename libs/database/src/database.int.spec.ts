@@ -39,7 +39,7 @@ afterAll(async () => {
   await server.end();
 });
 
-async function open(databaseUrl = url, statementTimeoutMs = 5000) {
+async function open(databaseUrl = url, statementTimeoutMs = 5000, migrations = [Notes1700000000000]) {
   const service = await startService(
     () => ({
       name: 'notes',
@@ -48,7 +48,7 @@ async function open(databaseUrl = url, statementTimeoutMs = 5000) {
         DatabaseModule.forRoot({
           url: databaseUrl,
           schema: 'notes',
-          migrations: [Notes1700000000000],
+          migrations,
           poolMax: 2,
           statementTimeoutMs,
         }),
@@ -70,6 +70,36 @@ describe('the database of a service', () => {
     expect(await opened[0]!.database.query('select name from notes.migrations')).toEqual([
       { name: 'Notes1700000000000' },
     ]);
+  });
+
+  it('is migrated however long that takes', async () => {
+    await server.query(`create database ${name}_slow`);
+    const { service, database } = await open(new URL(`${name}_slow`, url).href, 100);
+    await database.whenReady;
+    expect(await count(database)).toBe(0);
+    await service.stop();
+    await server.query(`drop database ${name}_slow with (force)`);
+  });
+
+  it('is not ready while a migration fails, and tries it again', async () => {
+    let fails = true;
+    class Failing1700000000001 extends Notes1700000000000 {
+      override name = 'Failing1700000000001';
+      override async up(runner: QueryRunner): Promise<void> {
+        if (fails) throw new Error('not now');
+        await super.up(runner);
+      }
+    }
+    await server.query(`create database ${name}_failing`);
+    const { service, database } = await open(new URL(`${name}_failing`, url).href, 5000, [
+      Failing1700000000001,
+    ]);
+    await expect(database.query('select 1')).rejects.toThrow('not now');
+    fails = false;
+    await database.whenReady;
+    expect(await count(database)).toBe(0);
+    await service.stop();
+    await server.query(`drop database ${name}_failing with (force)`);
   });
 
   it('commits a transaction that resolves and rolls one back that throws', async () => {

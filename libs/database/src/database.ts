@@ -4,6 +4,7 @@ import type { DataSource } from 'typeorm';
 import { messageOf, RetryableError } from '#libs/contracts';
 import { LOGGER, Readiness } from '#libs/chassis';
 import type { Logger } from '#libs/telemetry';
+import { migrate, poolOf } from './migrate.js';
 
 export const DATABASE_OPTIONS = Symbol('DatabaseOptions');
 export const DATA_SOURCE = Symbol('DataSource');
@@ -95,9 +96,8 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
   private async connect(): Promise<boolean> {
     try {
       if (!this.source.isInitialized) await this.source.initialize();
-      const pool = (this.source.driver as unknown as { master: Pool }).master;
-      await migrate(this.source, pool, this.options.schema);
-      this.pool = pool;
+      await migrate(this.source, this.options.schema);
+      this.pool = poolOf(this.source);
       this.ready();
       return true;
     } catch (error) {
@@ -115,23 +115,6 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
 
 function asStatement(sql: string | Statement): Statement {
   return typeof sql === 'string' ? { text: sql } : sql;
-}
-
-/** One migrator at a time over all processes: an advisory lock named after the schema. */
-async function migrate(source: DataSource, pool: Pool, schema: string): Promise<void> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  const onError = (error: Error) => (broken = error);
-  client.on('error', onError);
-  try {
-    await client.query('select pg_advisory_lock(hashtext($1))', [`baton:${schema}`]);
-    await client.query(`create schema if not exists "${schema}"`);
-    await source.runMigrations({ transaction: 'each' });
-  } finally {
-    await client.query('select pg_advisory_unlock(hashtext($1))', [`baton:${schema}`]).catch(onError);
-    client.removeListener('error', onError);
-    client.release(broken);
-  }
 }
 
 function unavailable(cause: string): RetryableError {

@@ -11,10 +11,17 @@ export const UNFINISHED = `coalesce(finished_at, 'infinity') = 'infinity'`;
 export class UnfinishedTasks1764200000000 implements MigrationInterface {
   name = 'UnfinishedTasks1764200000000';
 
+  /** `agents.tasks` may be large, and tasks are accepted meanwhile. */
+  transaction = false;
+
   async up(runner: QueryRunner): Promise<void> {
+    // It waits for all that run. What an interrupted attempt leaves is not valid.
+    await runner.query('set lock_timeout = 0');
+    await runner.query('drop index concurrently if exists agents.tasks_unfinished');
     await runner.query(
-      `create index tasks_unfinished on agents.tasks (agent_id, accepted_no) where ${UNFINISHED}`,
+      `create index concurrently tasks_unfinished on agents.tasks (agent_id, accepted_no) where ${UNFINISHED}`,
     );
+    await runner.query('reset lock_timeout');
   }
 
   async down(runner: QueryRunner): Promise<void> {
