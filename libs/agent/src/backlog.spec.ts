@@ -32,4 +32,32 @@ describe('P12: the backlog', () => {
     await expect(backlog.admit('acme')).rejects.toMatchObject({ code: 'backlog-full', status: 429 });
     await expect(backlog.admit('other')).resolves.toEqual(expect.any(Function));
   });
+
+  it('is counted more rarely where that takes long, but nobody is refused for an old count', async () => {
+    const counted: number[] = [];
+    let now = 0;
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
+    const backlog = new Backlog(
+      { definition: { id: 'agent-x' }, config: { MAX_BACKLOG: LIMIT } } as Agent,
+      {
+        backlog: async () => {
+          counted.push(now);
+          now += 100;
+          return new Map();
+        },
+      } as unknown as TaskRepository,
+    );
+    const accept = async () => (await backlog.admit('acme'))(true);
+    await accept();
+    now = 1500;
+    await accept();
+    await accept();
+    expect(counted).toEqual([0]);
+    await accept();
+    expect(counted).toEqual([0, 1500]);
+    now = 60_000;
+    await accept();
+    expect(counted).toEqual([0, 1500, 60_000]);
+    clock.mockRestore();
+  });
 });
