@@ -16,7 +16,7 @@ export const runQueueProvider = (agentId: string) => ({
   useExisting: getQueueToken(queueName(agentId)),
 });
 
-/** What comes behind so many jobs cannot begin at once: the relay, a second later, is soon enough for it, and told twice it would be work twice. */
+/** What comes behind so many jobs cannot begin at once: the relay, 1 to 3 s later, is soon enough for it, and told twice it would be work twice. */
 const LONG_QUEUE = 1000;
 const LOOK_AGAIN_MS = 500;
 

@@ -97,8 +97,8 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       const lost = dispatches.length > 0 ? await this.dispatcher.queue.missing(dispatches) : [];
       if (lost.length > 0) this.tell(await this.dispatches.redispatchLost(lost), 'job lost');
       this.lookedUpTo = next ?? '0';
-      // Where one batch has lost jobs the next ones have, too: Redis was emptied.
-      if (this.stopped || lost.length === 0 || next === null) return;
+      // Where one batch has lost jobs the next ones have, too: Redis was emptied. A batch of nothing but sessions' followers tells nothing.
+      if (this.stopped || next === null || (dispatches.length > 0 && lost.length === 0)) return;
     }
   }
 
