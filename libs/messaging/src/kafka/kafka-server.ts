@@ -160,7 +160,8 @@ export class KafkaHandoffServer extends ServerKafka {
     if (this.draining) return;
     this.payload = payload;
     const { topic, partition, messages } = payload.batch;
-    const work = this.workOn(topic, partition);
+    const work = await this.workFor(topic, partition, messages[0]?.offset);
+    if (!work) return;
     const ended = new AbortController();
     const pulse = this.keepAlive(payload, ended.signal).catch(async (error: unknown) => {
       await work.halt();
@@ -176,8 +177,7 @@ export class KafkaHandoffServer extends ServerKafka {
       // Most likely the partition goes to somebody else, who begins where we end; if it does not, we do.
       await work.halt();
       await this.commit().catch(() => undefined);
-      this.works.delete(placeOf(topic, partition));
-      this.consumer?.seek({ topic, partition, offset: work.offset! });
+      this.beginAnew(topic, partition, work);
       if (!(error instanceof KafkaJSError || this.draining)) this.own.onCrash(error);
       throw error;
     }
@@ -185,7 +185,24 @@ export class KafkaHandoffServer extends ServerKafka {
     // Other partitions go on, and the group hears of us by the fetches.
     const full = [{ topic, partitions: [partition] }];
     this.consumer?.pause(full);
-    work.whenRoom(() => this.consumer?.resume(full));
+    work.whenRoom(() => this.resume(full));
+  }
+
+  /** A consumer that has stopped meanwhile begins again with nothing paused. */
+  private resume(topics: Array<{ topic: string; partitions: number[] }>): void {
+    try {
+      this.consumer?.resume(topics);
+    } catch (error) {
+      this.own.logger.debug({ err: messageOf(error) }, 'not resumed');
+    }
+  }
+
+  /** Reads the partition from where `work` ends, unless another work has taken its place. */
+  private beginAnew(topic: string, partition: number, work: PartitionWork): void {
+    const place = placeOf(topic, partition);
+    if (this.works.get(place) !== work) return;
+    this.works.delete(place);
+    this.consumer?.seek({ topic, partition, offset: work.offset! });
   }
 
   /** The group hears of this member while messages are handled, however long that takes. */
@@ -195,6 +212,22 @@ export class KafkaHandoffServer extends ServerKafka {
       if (ended.aborted) return;
       await payload.heartbeat();
     }
+  }
+
+  /**
+   * The work that goes on with a message at `offset`. If that was read before, the log was cut and its consumer set back, or it is read again
+   * after an error: then the work begins anew, and the inbox knows what is done. Null: from before `offset`, by another fetch.
+   */
+  private async workFor(topic: string, partition: number, offset = '0'): Promise<PartitionWork | null> {
+    const work = this.workOn(topic, partition);
+    if (!work.hasRead(offset)) return work;
+    await work.halt();
+    if (BigInt(work.offset!) < BigInt(offset)) {
+      this.beginAnew(topic, partition, work);
+      return null;
+    }
+    this.works.delete(placeOf(topic, partition));
+    return this.workOn(topic, partition);
   }
 
   private workOn(topic: string, partition: number): PartitionWork {

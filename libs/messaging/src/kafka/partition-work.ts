@@ -51,13 +51,16 @@ export class PartitionWork {
     return first?.toString() ?? null;
   }
 
-  /** Takes what was read; resolves when each of it is done or waits, or when the work was halted and nothing is in hand. */
+  /** Whether the message at `offset` was read before. */
+  hasRead(offset: string): boolean {
+    return this.next !== null && BigInt(offset) < this.next;
+  }
+
+  /** Takes what was read, each message once and in their order; resolves when each of it is done or waits, or when the work was halted and nothing is in hand. */
   async add(messages: readonly KafkaMessage[]): Promise<void> {
     const touched = new Set<Lane>();
     for (const message of messages) {
       const offset = BigInt(message.offset);
-      // After an error between two fetches, a batch may be read again.
-      if (this.next !== null && offset < this.next) continue;
       this.next = offset + 1n;
       const bytes = MESSAGE_BYTES + (message.value?.length ?? 0);
       this.open.set(offset, bytes);
@@ -142,8 +145,9 @@ export class PartitionWork {
   }
 
   private tellRoom(): void {
-    this.onRoom?.();
+    const tell = this.onRoom;
     this.onRoom = null;
+    tell?.();
   }
 }
 
