@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { unauthenticated } from './claims.js';
-import { exchangeKey } from './exchange-key.js';
+import { ExchangeKeys } from './exchange-key.js';
 import type { Subject } from './principal.js';
 import {
   ACCESS_TOKEN_TYPE,
@@ -16,9 +16,10 @@ const SPARE_SECONDS = 60;
 /** Gets the tokens of a service's outgoing calls from the identity service, and remembers them. One instance per service. */
 export class Tokens {
   private readonly endpoint: TokenEndpoint;
-  /** By what decides about the token (`exchangeKey`): what differs in user, actors, scopes or age of the delegation is not mixed up. */
+  /** By what decides about the token (`ExchangeKeys`): what differs in user, actors, scopes or age of the delegation is not mixed up. */
   private readonly issued = new LRUCache<string, string>({ max: 10_000 });
   private readonly underWay = new Map<string, Promise<string>>();
+  private readonly keys = new ExchangeKeys();
 
   constructor(credentials: Credentials) {
     this.endpoint = new TokenEndpoint(credentials);
@@ -32,7 +33,7 @@ export class Tokens {
    */
   async authorization(audience: string, subject?: Subject): Promise<string> {
     if (subject?.token === null) throw unauthenticated('The work has no token of its user to act with');
-    const key = subject ? exchangeKey(audience, subject.token) : audience;
+    const key = subject ? this.keys.of(audience, subject.token) : audience;
     const known = this.issued.get(key);
     if (known) return known;
     let fetching = this.underWay.get(key);
