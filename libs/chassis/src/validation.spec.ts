@@ -60,6 +60,14 @@ describe('opaque fields', () => {
     },
   );
 
+  it.each(['{"__proto__": {}, "tool": 1}', '{"constructor": {}, "tool": 1}', '{"toString": 1}'])(
+    'do not let %s through',
+    async (body) => {
+      const error = await refusal(pipe.transform(JSON.parse(body) as Record<string, unknown>));
+      expect(error).toMatchObject({ code: 'validation' });
+    },
+  );
+
   it('do not keep the others from being checked', async () => {
     expect(await refusal(pipe.transform({ tool: 1, params: {} }))).toMatchObject({ code: 'validation' });
   });

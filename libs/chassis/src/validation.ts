@@ -31,6 +31,10 @@ export class RequestValidationPipe extends ValidationPipe {
  */
 export async function validated<T extends object>(dto: Type<T>, value: object): Promise<T> {
   if (value instanceof MalformedMessage) throw value.error;
+  // They would make it an instance of something else, of which no rules are known.
+  const foreign = ['__proto__', 'constructor'].filter((key) => Object.hasOwn(value, key));
+  if (foreign.length > 0)
+    throw validationError(foreign.map((field) => ({ field, message: `property ${field} should not exist` })));
   const instance = Object.assign(new dto(), value);
   const errors = await validate(instance, STRICT);
   if (errors.length > 0) throw refusalOf(errors);
@@ -49,8 +53,6 @@ function flatten(error: ValidationError, parent: string): FieldError[] {
  * The parameter that it decorates must be declared by an interface, or the global pipe copies first.
  */
 export class OpaqueFieldsPipe implements PipeTransform {
-  private readonly pipe = new RequestValidationPipe();
-
   constructor(
     private readonly dto: Type<object>,
     private readonly opaque: string[],
@@ -59,7 +61,7 @@ export class OpaqueFieldsPipe implements PipeTransform {
   async transform(body: Record<string, unknown>): Promise<unknown> {
     const outline = { ...body };
     for (const field of this.opaque) outline[field] = outlineOf(body[field]);
-    const valid = (await this.pipe.transform(outline, { type: 'body', metatype: this.dto })) as object;
+    const valid = await validated(this.dto, outline);
     return Object.assign(valid, Object.fromEntries(this.opaque.map((field) => [field, body[field]])));
   }
 }
