@@ -33,17 +33,15 @@ export class Authentication {
     return this.verifier.verify(await this.apiKeys.authorization(apiKey, address), this.audience);
   }
 
-  /** Tokens that were right before are not held up by what else their address sends. */
+  /** Tokens that were right before are not held up by what else their address sends, and none counts before it was found wrong. */
   private async limited(bearer: string | undefined, address: string): Promise<Principal> {
     const isKnown = this.verifier.isKnown(bearer, this.audience);
-    const takeBack = isKnown ? () => undefined : this.failures.begin(address);
+    if (!isKnown) this.failures.assertMore(address);
     try {
-      const principal = await this.verifier.verify(bearer, this.audience);
-      takeBack();
-      return principal;
+      return await this.verifier.verify(bearer, this.audience);
     } catch (error) {
       // What could not be looked up did not fail.
-      if (!(error instanceof BatonError && error.status === 401)) takeBack();
+      if (!isKnown && error instanceof BatonError && error.status === 401) this.failures.count(address);
       throw this.failures.told(error, address);
     }
   }

@@ -42,15 +42,29 @@ describe('failed attempts', () => {
     expect(attempts.told(away, '192.0.2.1')).toBe(away);
   });
 
-  it('are forgotten a minute after the first', async () => {
-    const attempts = new FailedAttempts(30);
-    for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
-    // The cache looks at the clock once a millisecond.
+  /** The cache looks at the clock once a millisecond. */
+  async function aMinuteLater(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 5));
     const later = performance.now() + 61_000;
     jest.spyOn(performance, 'now').mockReturnValue(later);
+  }
+  afterEach(() => jest.restoreAllMocks());
+
+  it('are forgotten a minute after the first', async () => {
+    const attempts = new FailedAttempts(30);
+    for (let i = 0; i < 30; i += 1) attempts.begin('192.0.2.1');
+    await aMinuteLater();
     expect(() => attempts.begin('192.0.2.1')).not.toThrow();
-    jest.restoreAllMocks();
+  });
+
+  it('are taken back from their own minute alone', async () => {
+    const attempts = new FailedAttempts(30);
+    const slow = Array.from({ length: 10 }, () => attempts.begin('192.0.2.1'));
+    await aMinuteLater();
+    attempts.begin('192.0.2.1');
+    for (const takeBack of slow) takeBack();
+    for (let i = 1; i < 30; i += 1) attempts.begin('192.0.2.1');
+    expect(() => attempts.begin('192.0.2.1')).toThrow(LIMITED);
   });
 
   it.each([

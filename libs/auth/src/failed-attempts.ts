@@ -6,30 +6,39 @@ const WINDOW_SECONDS = 60;
 /** Addresses that are remembered at once; beyond that the one that failed longest ago is forgotten. */
 const MAX_ADDRESSES = 10_000;
 
-/** Failed authentications of one address, `perMinute` at most, in this process. An attempt counts from its beginning, so that many at once are not more. */
+/** Failed authentications of one address, `perMinute` at most, in this process. */
 export class FailedAttempts {
-  private readonly counts = new LRUCache<string, number>({
+  /** Each is the minute from an address's first failure on. */
+  private readonly windows = new LRUCache<string, { failed: number }>({
     max: MAX_ADDRESSES,
     ttl: WINDOW_SECONDS * 1000,
-    noUpdateTTL: true,
   });
 
   constructor(private readonly perMinute: number) {}
 
   /**
-   * Counts an attempt as failed.
+   * Counts an attempt as failed from its beginning, so that many at once are not more.
    * @returns takes it back: it did not fail
    * @throws RetryableError 429 `rate-limited` beyond the limit
    */
   begin(address: string): () => void {
+    this.assertMore(address);
+    return this.count(address);
+  }
+
+  /** @throws RetryableError 429 `rate-limited` when there may be no more failures */
+  assertMore(address: string): void {
     const network = networkOf(address);
-    const failed = this.counts.get(network) ?? 0;
-    if (failed >= this.perMinute) throw this.refusal(network);
-    this.counts.set(network, failed + 1);
-    return () => {
-      const count = this.counts.get(network);
-      if (count !== undefined) this.counts.set(network, count - 1);
-    };
+    if (this.failedOf(network) >= this.perMinute) throw this.refusal(network);
+  }
+
+  /** @returns takes it back, from the minute in which it counted alone */
+  count(address: string): () => void {
+    const network = networkOf(address);
+    const window = this.windows.get(network) ?? { failed: 0 };
+    window.failed += 1;
+    if (window.failed === 1) this.windows.set(network, window);
+    return () => void (window.failed -= 1);
   }
 
   /** A 401 says how many more there may be; any other error stays as it is. */
@@ -38,6 +47,10 @@ export class FailedAttempts {
     const { code, message, cause, status } = error;
     const headers = { ...error.headers, ...this.headersOf(networkOf(address)) };
     return new TerminalError(code, message, { status, headers, cause });
+  }
+
+  private failedOf(network: string): number {
+    return this.windows.get(network)?.failed ?? 0;
   }
 
   private refusal(network: string): RetryableError {
@@ -50,7 +63,7 @@ export class FailedAttempts {
 
   /** draft-ietf-httpapi-ratelimit-headers-10 */
   private headersOf(network: string): Record<string, string> {
-    const left = Math.max(0, this.perMinute - (this.counts.get(network) ?? 0));
+    const left = Math.max(0, this.perMinute - this.failedOf(network));
     return {
       'RateLimit-Policy': `"failures";q=${this.perMinute};w=${WINDOW_SECONDS}`,
       RateLimit: `"failures";r=${left};t=${this.resetSeconds(network)}`,
@@ -58,8 +71,8 @@ export class FailedAttempts {
   }
 
   private resetSeconds(network: string): number {
-    const remainingMs = this.counts.has(network)
-      ? this.counts.getRemainingTTL(network)
+    const remainingMs = this.windows.has(network)
+      ? this.windows.getRemainingTTL(network)
       : WINDOW_SECONDS * 1000;
     return Math.max(1, Math.ceil(remainingMs / 1000));
   }

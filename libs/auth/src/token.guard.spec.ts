@@ -209,6 +209,15 @@ describe('API keys', () => {
     await door.canActivate(http({ 'x-api-key': KEY }));
   });
 
+  it('stand at a door where right tokens wait for their key together, and none of them fails', async () => {
+    const door = guard(null, apiKeys);
+    const tokens = await Promise.all(
+      Array.from({ length: 301 }, (_, i) => bearer(key, { sub: `user-${i}` })),
+    );
+    const calls = tokens.map((authorization) => door.canActivate(http({ authorization })));
+    expect(new Set(await Promise.all(calls))).toEqual(new Set([true]));
+  });
+
   it.each(['', 'baton_', 'baton_x_y', `${KEY}0`, KEY.toUpperCase(), `${KEY}\n`])(
     'do not look like %j, which nobody is asked about',
     async (text) => {
