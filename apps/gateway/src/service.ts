@@ -1,11 +1,17 @@
 import { AUTH_CONFIG, AuthModule } from '#libs/auth';
-import { bounded, GRPC_TLS_CONFIG, loadConfig, str, type ServiceFactory } from '#libs/chassis';
+import {
+  bounded,
+  GRPC_TLS_CONFIG,
+  loadConfig,
+  str,
+  TRUSTED_PROXIES_CONFIG,
+  type ServiceFactory,
+} from '#libs/chassis';
 import { AGENT_ADDRESSES, AgentClient, type AgentAddresses } from './agent-client.js';
 import { parseAgents } from './agents.js';
 import { GatewayController } from './gateway.controller.js';
 import { Owners } from './owners.js';
 import { RATE_LIMIT_OPTIONS, RateLimits } from './rate-limits.js';
-import { parseProxies, TRUSTED_PROXIES, TrustedProxies } from './trusted-proxies.js';
 
 const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
@@ -16,16 +22,14 @@ const service: ServiceFactory = (env) => {
       1,
       10_000_000,
     )({ default: 600, desc: 'Requests of one API key, or of one user with a token' }),
-    TRUSTED_PROXIES: str({
-      default: '',
-      desc: "Proxies whose X-Forwarded-For names the client: addresses and networks; default: nobody's",
-    }),
+    ...TRUSTED_PROXIES_CONFIG,
     ...GRPC_TLS_CONFIG,
   });
   const addresses: AgentAddresses = { urls: parseAgents(config.AGENT_GRPC_URLS), tls: config };
   return {
     name: 'gateway',
     description: "Baton's public door",
+    trustedProxies: config.TRUSTED_PROXIES,
     imports: [AuthModule.forRoot({ service: 'gateway', config, allowedCallers: null, apiKeys: true })],
     controllers: [GatewayController],
     providers: [
@@ -37,8 +41,6 @@ const service: ServiceFactory = (env) => {
         useValue: { redisUrl: config.REDIS_URL || null, perMinute: config.RATE_LIMIT_PER_MINUTE },
       },
       RateLimits,
-      { provide: TRUSTED_PROXIES, useValue: parseProxies(config.TRUSTED_PROXIES) },
-      TrustedProxies,
     ],
   };
 };

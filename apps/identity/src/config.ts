@@ -1,5 +1,5 @@
 import { clientSecret, DEFAULT_ISSUER } from '#libs/auth';
-import { bounded, loadConfig, str, type Env } from '#libs/chassis';
+import { bounded, loadConfig, str, TRUSTED_PROXIES_CONFIG, type Env } from '#libs/chassis';
 import { LONGEST_MESSAGE_DAYS } from '#libs/contracts';
 import { readClients, type Client } from './clients/client.js';
 
@@ -16,6 +16,7 @@ export interface IdentityConfig {
   delegationSeconds: number;
   /** Days for which messages may wait in their topics. */
   messageDays: number;
+  trustedProxies: string[];
 }
 
 /** @throws TerminalError `configuration` naming every wrong variable */
@@ -41,6 +42,7 @@ export function readConfig(env: Env): IdentityConfig {
       default: LONGEST_MESSAGE_DAYS + 1,
       desc: 'How long messages may wait: so long the keys of their tokens are published',
     }),
+    ...TRUSTED_PROXIES_CONFIG,
   });
   return {
     databaseUrl: config.DATABASE_URL,
@@ -51,5 +53,6 @@ export function readConfig(env: Env): IdentityConfig {
     rotationHours: config.KEY_ROTATION_HOURS,
     delegationSeconds: config.BATON_DELEGATION_SECONDS,
     messageDays: config.MESSAGE_RETENTION_DAYS,
+    trustedProxies: config.TRUSTED_PROXIES,
   };
 }

@@ -33,6 +33,7 @@ export default function identity(env: Env): ServiceDefinition {
     description: 'Issues tokens, publishes the keys that verify them, keeps API keys',
     maxBodyBytes: 65_536,
     formPaths: [TOKEN_PATH],
+    trustedProxies: config.trustedProxies,
     errorBody: oauthErrorBody,
     imports: [
       DatabaseModule.forRoot({

@@ -325,6 +325,25 @@ it('counts requests by grant and outcome', async () => {
     expect(text).toMatch(new RegExp(`^identity_token_requests_total\\{${labels}\\} [1-9]`, 'm'));
 });
 
+it("limits by the address that a trusted proxy tells, and by nobody else's word", async () => {
+  const [direct, proxied] = await Promise.all([
+    fixture.start(),
+    fixture.start({ TRUSTED_PROXIES: 'loopback' }),
+  ]);
+  const answers = async ({ url: door }: RunningService) => {
+    const statuses = new Set<number>();
+    for (let i = 0; i < 35; i += 1) {
+      const from = { 'x-forwarded-for': `192.0.2.${i}` };
+      const apiKey = `baton_${'0'.repeat(16)}_${String(i).padStart(64, '0')}`;
+      statuses.add((await post(door, 'x=', { ...basic('nobody'), ...from })).status);
+      statuses.add((await fetch(`${door}/api-keys`, { headers: { 'x-api-key': apiKey, ...from } })).status);
+    }
+    return statuses;
+  };
+  expect(await answers(direct)).toEqual(new Set([401, 429]));
+  expect(await answers(proxied)).toEqual(new Set([401]));
+});
+
 it('limits failed authentications, and locks no one out', async () => {
   const statuses = [];
   for (let i = 0; i < 40; i += 1)

@@ -11,4 +11,5 @@ export * from './http-client.js';
 export * from './root.js';
 export { sendEvents, type ServerSentEvent } from './server-sent-events.js';
 export * from './service.js';
+export { TRUSTED_PROXIES_CONFIG } from './trusted-proxies.js';
 export { OpaqueFieldsPipe, validated } from './validation.js';

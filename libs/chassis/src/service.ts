@@ -34,6 +34,8 @@ export interface ServiceDefinition {
   /** Paths whose bodies are forms instead of JSON; see `BodyLimits`. */
   formPaths?: string[];
   errorBody?: ErrorBody;
+  /** Addresses and networks whose `X-Forwarded-For` names the client; nobody's by default, as any client can send the header. */
+  trustedProxies?: string[];
   /** Opens further doors, such as the one for messages; called once the HTTP one is open. */
   openDoors?: (app: INestApplication) => Promise<void>;
   /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
@@ -86,9 +88,11 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
     forceCloseConnections: true,
     abortOnError: false,
   });
-  app.getHttpAdapter().getInstance().disable('x-powered-by');
-  app.getHttpAdapter().getInstance().disable('etag');
-  app.getHttpAdapter().getInstance().set('query parser', 'simple');
+  const settings = app.getHttpAdapter().getInstance();
+  settings.disable('x-powered-by');
+  settings.disable('etag');
+  settings.set('query parser', 'simple');
+  settings.set('trust proxy', definition.trustedProxies ?? []);
   app.use(
     jsonBody({
       maxBytes: definition.maxBodyBytes ?? 1_048_576,

@@ -1,8 +1,12 @@
-import { parseProxies } from './trusted-proxies.js';
+import { loadConfig } from './config.js';
+import { TRUSTED_PROXIES_CONFIG } from './trusted-proxies.js';
+
+const parseProxies = (text?: string) =>
+  loadConfig({ TRUSTED_PROXIES: text }, TRUSTED_PROXIES_CONFIG).TRUSTED_PROXIES;
 
 describe('TRUSTED_PROXIES', () => {
   it('are nobody by default', () => {
-    expect(parseProxies('')).toEqual([]);
+    for (const text of [undefined, '', ' , ']) expect(parseProxies(text)).toEqual([]);
   });
 
   it('are addresses, networks and their names', () => {
