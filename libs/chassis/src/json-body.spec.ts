@@ -64,6 +64,7 @@ describe('a body', () => {
     ['an object', '{"a":[1,{"b":"ä"}],"c":null}', { a: [1, { b: 'ä' }], c: null }],
     ['an empty object', '{}', {}],
     ['an object with space around it', ' \n{"a":1}\t', { a: 1 }],
+    ['an object after a byte order mark', '\uFEFF{"a":"\uFEFF"}', { a: '\uFEFF' }],
     ['64 levels', nested(64), JSON.parse(nested(64))],
     ['names that only look reserved', '{"__proto":1,"constructors":2}', { __proto: 1, constructors: 2 }],
     ['reserved names as values', '{"a":"__proto__"}', { a: '__proto__' }],

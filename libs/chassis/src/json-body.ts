@@ -94,9 +94,11 @@ function parseForm(bytes: Buffer): URLSearchParams {
   return form;
 }
 
+/** Without the byte order mark, which is no part of the text. */
 function decoded(bytes: Buffer): string {
   if (!isUtf8(bytes)) throw malformed('The body is not valid UTF-8');
-  return bytes.toString();
+  const text = bytes.toString();
+  return text.startsWith('\uFEFF') ? text.slice(1) : text;
 }
 
 /** @throws TerminalError as `jsonBody` describes. */
