@@ -81,6 +81,18 @@ describe('a watcher', () => {
     expect(watcher.seen).toEqual([3]);
   });
 
+  it('costs no look at the whole journal when the end alone comes again', async () => {
+    const id = await running();
+    for (const seq of [1, 2, 3]) await write(id, seq, false);
+    await end(id, 4, false);
+    const entries = jest.spyOn(elsewhere.runs, 'entries');
+    const watcher = watch(id, 5, true);
+    await watcher.done;
+    const read = (await Promise.all(entries.mock.results.map(({ value }) => value))).flat();
+    entries.mockRestore();
+    expect([watcher.seen, read]).toEqual([[5], []]);
+  });
+
   it('sees no entry twice of a task that somebody ended without its terminal entry', async () => {
     const id = await running();
     await write(id, 1, true);

@@ -49,13 +49,13 @@ export class TaskFeed implements OnApplicationShutdown {
     try {
       // The first look is at the journal as the watcher found the task; later ones notice an end that no entry told.
       for (let over = ended; !signal.aborted; over = await this.tasks.hasEnded(taskId).catch(() => false)) {
-        for (const entry of await this.entriesWhenPossible(taskId, last, signal)) {
+        for (const entry of await whenPossible(() => this.runs.entries(taskId, last), signal)) {
           yield { entry };
           last = entry.seq;
           if (entry.body.kind === 'finish') return;
         }
         if (over) {
-          const end = (await this.entriesWhenPossible(taskId, 0, signal)).at(-1);
+          const end = await whenPossible(() => this.runs.lastEntry(taskId), signal);
           if (end?.body.kind === 'finish') yield { entry: end };
           return;
         }
@@ -74,21 +74,6 @@ export class TaskFeed implements OnApplicationShutdown {
       }
     } finally {
       unsubscribe();
-    }
-  }
-
-  private async entriesWhenPossible(
-    taskId: string,
-    after: number,
-    signal: AbortSignal,
-  ): Promise<JournalEntry[]> {
-    for (;;) {
-      try {
-        return await this.runs.entries(taskId, after);
-      } catch (error) {
-        if (!(error instanceof BatonError && error.retryable) || signal.aborted) throw error;
-        await sleep(500, undefined, { signal }).catch(() => undefined);
-      }
     }
   }
 
@@ -152,6 +137,17 @@ export class TaskFeed implements OnApplicationShutdown {
 
   onApplicationShutdown(): void {
     clearInterval(this.poll);
+  }
+}
+
+async function whenPossible<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof BatonError && error.retryable) || signal.aborted) throw error;
+      await sleep(500, undefined, { signal }).catch(() => undefined);
+    }
   }
 }
 

@@ -97,6 +97,12 @@ interface AppendRow {
   cancel_requested: boolean;
 }
 
+interface EntryRow {
+  seq: number;
+  at: Date;
+  body: EntryBody;
+}
+
 interface FinishRow {
   id: string;
   epoch: number;
@@ -160,14 +166,25 @@ export class RunRepository {
 
   /** Entries after `after`, in order. */
   async entries(taskId: string, after = 0): Promise<JournalEntry[]> {
-    const rows = await this.database.query<{ seq: number; at: Date; body: EntryBody }>(
+    const rows = await this.database.query<EntryRow>(
       {
         name: 'journal-entries',
         text: 'select seq, at, body from agents.journal where task_id = $1 and seq > $2 order by seq',
       },
       [taskId, after],
     );
-    return rows.map(({ seq, at, body }) => ({ seq, at: at.toISOString(), body }));
+    return rows.map(entryOf);
+  }
+
+  async lastEntry(taskId: string): Promise<JournalEntry | undefined> {
+    const rows = await this.database.query<EntryRow>(
+      {
+        name: 'journal-last-entry',
+        text: 'select seq, at, body from agents.journal where task_id = $1 order by seq desc limit 1',
+      },
+      [taskId],
+    );
+    return rows.map(entryOf)[0];
   }
 
   /** Extends the leases that are still held; the answer names those, with their cancel flags. */
@@ -277,6 +294,8 @@ function valuesOf(writes: Array<Append | Finish>): unknown[] {
   const rows = writes.map(({ messages: _messages, ...row }) => row);
   return [JSON.stringify(rows), rows.length, messageRows(writes)];
 }
+
+const entryOf = ({ seq, at, body }: EntryRow): JournalEntry => ({ seq, at: at.toISOString(), body });
 
 function factsOf(row: FactsRow): TaskFacts {
   return {
