@@ -50,9 +50,12 @@ export class ProblemFilter implements ExceptionFilter {
     sendProblem(response, error, this.errorBody?.(error, http.getRequest<Request>()));
   }
 
-  private log(thrown: unknown, { status, code }: BatonError): void {
+  /** What may succeed later (a drain, a server that is away) is no fault of the code: its message says all. */
+  private log(thrown: unknown, { status, code, retryable }: BatonError): void {
     if (status < 500) return;
-    this.logger.error({ code, err: messageOf(thrown), stack: (thrown as Error)?.stack }, 'request failed');
+    const fields = { code, err: messageOf(thrown) };
+    if (retryable) this.logger.warn(fields, 'request failed');
+    else this.logger.error({ ...fields, stack: (thrown as Error)?.stack }, 'request failed');
   }
 
   private toBatonError(thrown: unknown, request?: Request): BatonError {

@@ -234,17 +234,21 @@ describe('errors', () => {
 });
 
 describe('the end of a call', () => {
-  let logged: Record<'error' | 'debug', jest.SpyInstance>;
+  let logged: Record<'error' | 'warn' | 'debug', jest.SpyInstance>;
   beforeEach(() => {
     const logger = service.app.get<Logger>(LOGGER);
-    logged = { error: jest.spyOn(logger, 'error'), debug: jest.spyOn(logger, 'debug') };
+    logged = {
+      error: jest.spyOn(logger, 'error'),
+      warn: jest.spyOn(logger, 'warn'),
+      debug: jest.spyOn(logger, 'debug'),
+    };
   });
   afterEach(() => jest.restoreAllMocks());
   /** The handler raises its error after the call has ended. */
   const expectNoFailure = async () => {
     await until(() => logged.debug.mock.calls.length > 0);
     expect(logged.debug).toHaveBeenCalledWith({ code: 'gave-up' }, expect.stringContaining('nobody waits'));
-    expect(logged.error).not.toHaveBeenCalled();
+    for (const level of ['error', 'warn'] as const) expect(logged[level]).not.toHaveBeenCalled();
   };
 
   it("is the client's deadline", async () => {
@@ -282,11 +286,21 @@ describe('the end of a call', () => {
     await expectNoFailure();
   });
 
-  it('is no failure, but a bug stays one, and so does what fails while its caller waits', async () => {
-    failure = new RetryableError('database-unavailable', 'away');
+  it.each([
+    new RetryableError('database-unavailable', 'away'),
+    new RetryableError('draining', 'This instance is stopping'),
+  ])('with $code, while its caller waits, is a warning without a stack', async (away) => {
+    failure = away;
     await expect(client.unary('GetTask', {}, TIMEOUT)).rejects.toMatchObject({ status: 503 });
+    expect(logged.warn.mock.calls).toEqual([[{ code: away.code, err: away.message }, 'request failed']]);
+    expect(logged.error).not.toHaveBeenCalled();
+  });
+
+  it('is no failure, but a bug stays one, and so does what is wrong with the service', async () => {
+    failure = new TerminalError('configuration', 'wrong');
+    await expect(client.unary('GetTask', {}, TIMEOUT)).rejects.toMatchObject({ status: 500 });
     const codes = () => logged.error.mock.calls.map(([fields]) => (fields as { code: string }).code);
-    expect(codes()).toEqual(['database-unavailable']);
+    expect(codes()).toEqual(['configuration']);
     failure = new TypeError('a bug');
     const cancelled = new AbortController();
     const answer = client.unary('CancelTask', {}, { ...TIMEOUT, signal: cancelled.signal });
