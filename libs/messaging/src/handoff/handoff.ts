@@ -28,6 +28,12 @@ export interface PlacedMessage {
   createdAt: Date;
 }
 
+/** A message of which the transport is asked what became of it. */
+export interface AskedMessage extends PlacedMessage {
+  /** It was: what the transport knows by its id is this message, not an older one that said the same. */
+  underWay: boolean;
+}
+
 /** A message that is ready for the wire. */
 export interface OutgoingMessage extends PlacedMessage {
   key: string;
@@ -38,7 +44,7 @@ export interface OutgoingMessage extends PlacedMessage {
 
 /**
  * What became of one message: the recipient's side has it for good; or it is under way and has to be offered again later (the
- * outbox row stays), which is harmless; or nobody took it for as long as topics keep messages; or the reason why it could not be handed over.
+ * outbox row stays), which is harmless; or nobody took it from its queue for as long as topics keep messages; or the reason why it could not be handed over.
  */
 export type Delivery = 'delivered' | 'under-way' | 'expired' | Error;
 
@@ -64,7 +70,7 @@ export interface Handoff {
    * What became of messages that may have been offered before, found without what sending them takes: null for what has to be offered
    * (again). Never throws. A transport that knows at once has none.
    */
-  lookUp?(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>>;
+  lookUp?(messages: readonly AskedMessage[]): Promise<Array<Delivery | null>>;
   /**
    * Offers up to a few hundred messages, in their order per topic and key; never throws. The same message may be offered any number of
    * times: recipients know it by its id.

@@ -21,7 +21,7 @@ export const HANDOFF_METRIC_PROVIDERS = [
   }),
   makeGaugeProvider({
     name: 'handoff_outbox_under_way',
-    help: 'Messages that lie in queues whose recipients have not taken them for 40 s and more; without Kafka only',
+    help: 'Messages that lie in queues and were not taken yet; without Kafka only',
     labelNames: ['service'],
   }),
 ];

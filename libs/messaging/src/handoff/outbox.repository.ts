@@ -9,6 +9,8 @@ import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 export interface HeldMessage extends Required<Omit<OutboxMessage, 'body'>> {
   body: object;
   createdAt: Date;
+  /** It was given to the transport before. */
+  underWay: boolean;
 }
 
 interface Row {
@@ -24,6 +26,7 @@ interface Row {
   scopes: string | null;
   traceparent: string | null;
   created_at: Date;
+  was_under_way?: boolean;
 }
 
 /**
@@ -31,6 +34,8 @@ interface Row {
  * thinks that sorting all of it is cheap: 150 ms for the first 500 of 5,000 messages instead of 4.
  */
 const IN_INDEX_ORDER = `set_config('enable_sort', 'off', true)`;
+
+const TAKEN_OVER_AT_ONCE = 5000;
 
 /** Tables `<schema>.messages` and `<schema>.relays`: the rows of one service, and whose turn it is to publish them. */
 @Injectable()
@@ -79,7 +84,8 @@ export class OutboxRepository {
   /**
    * Up to `limit` messages in the order of publishing, none that stands behind an earlier one of its destination and key which has to
    * wait. It is this relay's turn then for `holdMs` milliseconds, or until it finds nothing; while it is another's, there are none.
-   * `oneAtATime`: none behind an earlier one at all; not the turn lasts for `holdMs`, but until then none of them is due again.
+   * `oneAtATime`: none behind an earlier one at all, and as many again of those under way that are to be looked up; not the turn lasts
+   * for `holdMs`, but until then none of them is due again.
    * Forgets `delivered` in the same commit: waiting for the disk is what a relay does most.
    */
   take(
@@ -93,7 +99,7 @@ export class OutboxRepository {
       if (delivered.length > 0) await query(this.deletion, [delivered]);
       if (!isItsTurn) return [];
       const rows = oneAtATime
-        ? await this.takeFirsts(query, limit, holdMs)
+        ? [...(await this.takeFirsts(query, limit, holdMs)), ...(await this.takeBack(query, limit, holdMs))]
         : await this.nextRows(query, limit);
       // What another process commits from now on it can publish itself: it waits for this commit to know whose turn it is.
       if (rows.length === 0 || oneAtATime) await this.endTurn(query);
@@ -126,7 +132,7 @@ export class OutboxRepository {
   private nextRows(query: Query, limit: number): Promise<Row[]> {
     return query<Row>(
       `select m.* from ${this.table} m
-       where m.source = $1 and m.due_at <= now() and not exists (
+       where m.source = $1 and not m.under_way and m.due_at <= now() and not exists (
          select 1 from ${this.table} e
          where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq and e.due_at > now()
          offset 0)
@@ -139,24 +145,55 @@ export class OutboxRepository {
     return query<Row>(
       `with next as (
          select m.id from ${this.table} m
-         where m.source = $1 and m.due_at <= now() and not exists (
+         where m.source = $1 and not m.under_way and m.due_at <= now() and not exists (
            select 1 from ${this.table} e
            where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq
            offset 0)
          order by m.seq limit $2)
-       update ${this.table} m set due_at = now() + $3 * interval '1 ms' from next where m.id = next.id
+       update ${this.table} m set due_at = now() + $3 * interval '1 ms', under_way = true from next where m.id = next.id
        returning m.*`,
       [this.source, limit, holdMs],
     );
   }
 
-  /** True when some message could be taken. */
-  async hasDue(): Promise<boolean> {
-    const rows = await this.database.query(
-      `select 1 from ${this.table} where source = $1 and due_at <= now() limit 1`,
-      [this.source],
+  private takeBack(query: Query, limit: number, holdMs: number): Promise<Row[]> {
+    return query<Row>(
+      `with next as (
+         select id from ${this.table} where source = $1 and under_way and due_at <= now()
+         order by due_at limit $2)
+       update ${this.table} m set due_at = now() + $3 * interval '1 ms' from next where m.id = next.id
+       returning m.*, true as was_under_way`,
+      [this.source, limit, holdMs],
     );
-    return rows.length > 0;
+  }
+
+  /**
+   * True when some message could be taken. Where messages are never under way (not `oneAtATime`), those that are it were given to another transport,
+   * which was in use before: they wait again.
+   */
+  hasDue(oneAtATime: boolean): Promise<boolean> {
+    const given = `select id from ${this.table} where source = $1 and under_way`;
+    return this.inIndexOrder(async (query) => {
+      const rows = await query(
+        `with given as (${
+          oneAtATime
+            ? `${given} and due_at <= now() order by due_at limit 1`
+            : `update ${this.table} set under_way = false, due_at = now()
+               where id in (${given} order by due_at limit ${TAKEN_OVER_AT_ONCE}) returning id`
+        })
+         (select id from ${this.table} where source = $1 and not under_way and due_at <= now() order by seq limit 1)
+         union all select id from given limit 1`,
+        [this.source],
+      );
+      return rows.length > 0;
+    });
+  }
+
+  private inIndexOrder<T>(work: (query: Query) => Promise<T>): Promise<T> {
+    return this.database.transaction(async (query) => {
+      await query(`select ${IN_INDEX_ORDER}`);
+      return work(query);
+    });
   }
 
   /** Forgets what was delivered. */
@@ -165,29 +202,23 @@ export class OutboxRepository {
     await this.database.query(this.deletion, [ids]);
   }
 
-  /** Messages that wait: they are due again after `pauseMs` milliseconds. */
-  async release(ids: readonly string[], pauseMs: number): Promise<void> {
+  /** Messages that wait: they are due again after `pauseMs` milliseconds. Those of `underWay` still may be in the hands of the transport. */
+  async release(ids: readonly string[], pauseMs: number, underWay: readonly string[] = []): Promise<void> {
     if (ids.length === 0) return;
     await this.database.query(
-      `update ${this.table} set due_at = now() + $2 * interval '1 ms', under_way = false where id = any($1::uuid[])`,
-      [ids, pauseMs],
+      `update ${this.table} set due_at = now() + $2 * interval '1 ms', under_way = id = any($3::uuid[]) where id = any($1::uuid[])`,
+      [ids, pauseMs, underWay],
     );
   }
 
-  /**
-   * Messages that are under way for long are due again after a tenth of their age, at most `longestMs` milliseconds, if that is later than they are.
-   * Returns the destinations of those that are it for the first time.
-   */
-  async leaveUnderWay(ids: readonly string[], longestMs: number): Promise<string[]> {
-    if (ids.length === 0) return [];
-    const rows = await this.database.query<{ destination: string; known: boolean }>(
-      `update ${this.table} m set due_at = greatest(m.due_at, w.due_at), under_way = true
-       from (select id, under_way as known, now() + least((now() - created_at) / 10, $2 * interval '1 ms') as due_at
-             from ${this.table} where id = any($1::uuid[])) w
-       where m.id = w.id returning m.destination, w.known`,
+  /** Messages that are under way for long are due again after a tenth of their age, at most `longestMs` milliseconds, if that is later than they are. */
+  async leaveUnderWay(ids: readonly string[], longestMs: number): Promise<void> {
+    if (ids.length === 0) return;
+    await this.database.query(
+      `update ${this.table} set due_at = greatest(due_at, now() + least((now() - created_at) / 10, $2 * interval '1 ms'))
+       where id = any($1::uuid[])`,
       [ids, longestMs],
     );
-    return rows.filter(({ known }) => !known).map(({ destination }) => destination);
   }
 
   /** Puts another message in the place of one that can never be sent. Of a dead letter it is the same one in other words, which may be under way. */
@@ -205,18 +236,20 @@ export class OutboxRepository {
 
   /**
    * `waitingSeconds`: since the oldest message was written that was not handed to the transport, 0 when there is none; what stands behind one that is
-   * under way waits for its recipient. `underWay`: how many are in the hands of the transport for long.
+   * under way waits for its recipient. `underWay`: how many are in the hands of the transport.
    */
   async standing(): Promise<{ waitingSeconds: number; underWay: number }> {
-    const [row] = await this.database.query<{ age: number | null; under_way: number }>(
-      `select (select extract(epoch from now() - m.created_at)::float8 from ${this.table} m
+    const [row] = await this.inIndexOrder((query) =>
+      query<{ age: number | null; under_way: number }>(
+        `select (select extract(epoch from now() - m.created_at)::float8 from ${this.table} m
                where m.source = $1 and not m.under_way and not exists (
                  select 1 from ${this.table} e
                  where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq and e.under_way
                  offset 0)
                order by m.seq limit 1) as age,
               (select count(*)::int from ${this.table} where source = $1 and under_way) as under_way`,
-      [this.source],
+        [this.source],
+      ),
     );
     return { waitingSeconds: Math.max(0, row?.age ?? 0), underWay: row?.under_way ?? 0 };
   }
@@ -229,6 +262,7 @@ export class OutboxRepository {
       token: row.subject_token,
     };
     const { id, destination, key, kind, body, traceparent, created_at: createdAt } = row;
-    return { id, destination, key, kind, body, subject, traceparent, createdAt };
+    const underWay = row.was_under_way ?? false;
+    return { id, destination, key, kind, body, subject, traceparent, createdAt, underWay };
   }
 }

@@ -33,6 +33,8 @@ const LONGEST_PAUSE_MS = 5000;
 /** What is under way for long is looked up ever more rarely: its recipient may not even exist yet. */
 const LONGEST_LOOK_MS = 300_000;
 
+const MOST_TOLD = 1000;
+
 /** Characters; an endless key may be what was wrong. */
 const MAX_LETTER_KEY = 1024;
 /** Codes of what no token can be the reason of. */
@@ -63,6 +65,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   private failures = 0;
   /** Delivered, and still to be forgotten: lost with this process, they are published once more. */
   private delivered: string[] = [];
+  /** Queues that nobody takes messages from, as the log says. */
+  private readonly told = new Set<string>();
   private interrupt: () => void = () => undefined;
 
   constructor(
@@ -109,7 +113,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       const woken = this.woken;
       this.woken = false;
       try {
-        if (!woken && this.delivered.length === 0 && !(await this.outbox.hasDue())) await this.idle(POLL_MS);
+        if (!woken && this.delivered.length === 0 && !(await this.outbox.hasDue(this.handoff.oneAtATime)))
+          await this.idle(POLL_MS);
         else if ((await this.relay()) < BATCH && this.delivered.length === 0) await this.idle(POLL_MS);
       } catch (error) {
         this.logger.warn({ err: messageOf(error) }, 'outbox not relayed');
@@ -140,6 +145,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     if (held.length === 0) return 0;
     await failpoint('outbox.after-take');
     const { found, unknown } = await this.lookUp(held);
+    const notFound = new Set(unknown);
     const prepared = await Promise.all(unknown.map((message) => this.prepare(message)));
     const ready: Ready[] = [];
     const waiting: HeldMessage[] = [];
@@ -154,14 +160,19 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     }
     const cause = prepared.find((one) => one instanceof RetryableError);
     waiting.push(...(await this.settle([...found, ...(await this.publish(ready))])));
-    await this.putOff(waiting, cause);
+    await this.putOff(waiting, cause, (message) => message.underWay && !notFound.has(message));
     return held.length;
   }
 
   /** What is under way needs no token to be looked up: its own may be too old by now to be exchanged. */
   private async lookUp(held: HeldMessage[]): Promise<{ found: Settled[]; unknown: HeldMessage[] }> {
-    const places = held.map(({ id, destination: topic, createdAt }) => ({ id, topic, createdAt }));
-    const outcomes = (await this.handoff.lookUp?.(places)) ?? [];
+    const asked = held.map(({ id, destination: topic, createdAt, underWay }) => ({
+      id,
+      topic,
+      createdAt,
+      underWay,
+    }));
+    const outcomes = (await this.handoff.lookUp?.(asked)) ?? [];
     const found: Settled[] = [];
     const unknown: HeldMessage[] = [];
     for (const [i, message] of held.entries()) {
@@ -206,18 +217,24 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
 
   /** They lie in the queues of recipients that may be away, or not exist yet: nothing is wrong here, and somebody should know. */
   private async leave(old: HeldMessage[]): Promise<void> {
-    const left = await this.outbox.leaveUnderWay(
+    await this.outbox.leaveUnderWay(
       old.map(({ id }) => id),
       LONGEST_LOOK_MS,
     );
-    if (left.length > 0)
-      this.logger.info(
-        { messages: left.length, topic: left[0] },
-        'nobody takes messages from this queue yet',
-      );
+    for (const { destination: topic } of old) {
+      if (this.told.has(topic)) continue;
+      // Reply addresses come from outside.
+      if (this.told.size === MOST_TOLD) this.told.clear();
+      this.told.add(topic);
+      this.logger.info({ topic }, 'nobody takes messages from this queue yet');
+    }
   }
 
-  private async putOff(waiting: HeldMessage[], cause: unknown): Promise<void> {
+  private async putOff(
+    waiting: HeldMessage[],
+    cause: unknown,
+    isUnderWay: (message: HeldMessage) => boolean,
+  ): Promise<void> {
     if (waiting.length === 0) {
       this.failures = 0;
       return;
@@ -228,6 +245,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     await this.outbox.release(
       waiting.map(({ id }) => id),
       pause,
+      waiting.filter(isUnderWay).map(({ id }) => id),
     );
   }
 

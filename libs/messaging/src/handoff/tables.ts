@@ -21,12 +21,12 @@ export const handoffTables = (schema: string): string => `
     created_at timestamptz not null default now(),
     -- Until then it waits for another try, or its consumer has it.
     due_at timestamptz not null default now(),
-    -- It lies in the queue of a recipient that has not taken it for long.
+    -- It lies in the queue of its recipient (BullMQ alone).
     under_way boolean not null default false
   ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
   create index messages_order on ${schema}.messages (source, destination, key, seq);
-  create index messages_next on ${schema}.messages (source, seq);
-  create index messages_under_way on ${schema}.messages (source) where under_way;
+  create index messages_waiting on ${schema}.messages (source, seq) where not under_way;
+  create index messages_under_way on ${schema}.messages (source, due_at) where under_way;
 
   create table ${schema}.inbox (
     consumer text not null,
@@ -40,7 +40,9 @@ export const handoffTables = (schema: string): string => `
 /** DDL for a migration of a schema whose `handoffTables` were made before there was `under_way`; elsewhere it changes nothing. */
 export const underWayColumn = (schema: string): string => `
   alter table ${schema}.messages add column if not exists under_way boolean not null default false;
-  create index if not exists messages_under_way on ${schema}.messages (source) where under_way;
+  create index if not exists messages_waiting on ${schema}.messages (source, seq) where not under_way;
+  create index if not exists messages_under_way on ${schema}.messages (source, due_at) where under_way;
+  drop index if exists ${schema}.messages_next;
 `;
 
 /** DDL of the table by which the relays of one service take turns, for a migration after `handoffTables`. */
