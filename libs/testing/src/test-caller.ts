@@ -8,7 +8,6 @@ import { loadConfig, startService, type Env, type RunningService } from '#libs/c
 import {
   DEAD_LETTERS_TOPIC,
   EVENTS_TOPIC,
-  resultsTopic,
   tasksTopic,
   type AgentEvent,
   type AgentResultEvent,
@@ -27,7 +26,6 @@ import {
   InboxRepository,
   MessageCodec,
   MessagingModule,
-  RedisConnections,
   type Handoff,
   type IncomingMessage,
 } from '#libs/messaging';
@@ -252,9 +250,6 @@ export class TestCaller {
   /** Forgets which messages have come, as a service does that was set back to an older state. */
   async forget(): Promise<void> {
     await this.database.query('delete from tests.inbox');
-    const { commands } = this.service.app.get(RedisConnections);
-    const jobs = await commands.keys(`bull:${resultsTopic(TEST_CALLER)}:*`);
-    if (jobs.length > 0) await commands.del(...jobs);
   }
 
   stop(): Promise<void> {

@@ -2,7 +2,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { messageOf, RetryableError, TOPIC_RETENTION_DAYS } from '#libs/contracts';
 import type { Channels } from '../channels.js';
-import type { Delivery, Handoff, OutgoingMessage, PlacedMessage } from '../handoff/handoff.js';
+import type { AskedMessage, Delivery, Handoff, OutgoingMessage, PlacedMessage } from '../handoff/handoff.js';
 import { reconnect } from '../redis.js';
 
 /** What a job holds: the same headers and the same bytes as a Kafka message. */
@@ -62,7 +62,7 @@ export class BullHandoff implements Handoff {
     this.stopListening = this.channels.subscribe(deliveredChannel(this.service), listener);
   }
 
-  lookUp(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>> {
+  lookUp(messages: readonly AskedMessage[]): Promise<Array<Delivery | null>> {
     return this.answered(messages, () => this.find(messages));
   }
 
@@ -98,11 +98,11 @@ export class BullHandoff implements Handoff {
     return messages.map(() => 'under-way');
   }
 
-  private async find(messages: readonly PlacedMessage[]): Promise<Array<Delivery | null>> {
+  private async find(messages: readonly AskedMessage[]): Promise<Array<Delivery | null>> {
     const pipeline = this.redis.pipeline();
     for (const { topic, id } of messages) {
       const queue = this.queue(topic);
-      pipeline.exists(queue.toKey(id));
+      pipeline.hget(queue.toKey(id), 'timestamp');
       for (const set of ['completed', 'failed']) pipeline.zscore(queue.toKey(set), id);
     }
     const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
@@ -110,16 +110,19 @@ export class BullHandoff implements Handoff {
       return answer;
     });
     return Promise.all(
-      messages.map(async ({ topic, id, createdAt }, i): Promise<Delivery | null> => {
-        const [exists, completed, failed] = answers.slice(3 * i, 3 * i + 3);
+      messages.map(async ({ topic, id, createdAt, underWay }, i): Promise<Delivery | null> => {
+        const [addedAt, completed, failed] = answers.slice(3 * i, 3 * i + 3) as Array<string | null>;
         const queue = this.queue(topic);
-        if (completed !== null) return 'delivered';
-        // A job fails only when its worker died over and over; a new one with the same id is refused while it is there.
-        if (failed !== null) await queue.remove(id);
-        if (Date.now() - createdAt.getTime() > EXPIRY_MS)
+        if (completed !== null && underWay) return 'delivered';
+        // An older message that said the same was taken, or a worker died over and over: a new job of the id is refused while that one is there.
+        const ended = completed !== null || failed !== null;
+        if (ended) await queue.remove(id);
+        // What was in no queue yet is offered whatever its age, and lies there for as long as any other.
+        const since = Math.max(createdAt.getTime(), Number(addedAt));
+        if (underWay && Date.now() - since > EXPIRY_MS)
           // Not the one that is being handled right now.
           if ((await queue.remove(id)) === 1 || !(await queue.getJob(id))) return 'expired';
-        return exists === 1 && failed === null ? 'under-way' : null;
+        return addedAt === null || ended ? null : 'under-way';
       }),
     );
   }
