@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import kafkajs from 'kafkajs';
 import { RetryableError } from '#libs/contracts';
+import { HANDOFF, type Handoff } from '#libs/messaging';
 import { describeKafka } from '#libs/testing';
 import {
   handoffDatabase,
@@ -111,12 +112,107 @@ describe('faults of the hand-off over BullMQ', () => {
       await age('6 days');
       await until(async () => (await dueIn())! > 200);
       expect(await dueIn()).toBeLessThan(301);
+      // Its job is as old.
+      await redis.hset(`bull:${topic}:${message.id}`, 'timestamp', Date.now() - 8 * 86_400_000);
       await age('8 days');
       await until(async () => (await dueIn()) === null);
       expect(await hasJob()).toBe(false);
     } finally {
       redis.disconnect();
     }
+  });
+
+  it('offers what never was in a queue, however old, and leaves it there', async () => {
+    const topic = newTopic();
+    const sender = newService('sender');
+    const { relay } = await start({ service: sender });
+    const { id, ...message } = taskMessage(topic, 's', '1');
+    const redis = new Redis(process.env['TEST_REDIS_URL']!);
+    const { pool } = rooms.database;
+    try {
+      await pool.query(
+        `insert into handoff.messages (id, source, destination, key, kind, body, tenant, created_at)
+         values ($1, $2, $3, $4, $5, $6, 'acme', now() - interval '8 days')`,
+        [id, sender, topic, message.key, message.kind, message.body],
+      );
+      relay.wake();
+      await until(async () => (await redis.exists(`bull:${topic}:${id}`)) === 1, 5000);
+      await pool.query('update handoff.messages set due_at = now() where id = $1', [id]);
+      relay.wake();
+      const waits = `select 1 from handoff.messages where id = $1 and due_at > now() + interval '1 minute'`;
+      await until(async () => (await pool.query(waits, [id])).rowCount === 1, 5000);
+      expect(await redis.exists(`bull:${topic}:${id}`)).toBe(1);
+    } finally {
+      await pool.query('delete from handoff.messages where id = $1', [id]);
+      redis.disconnect();
+    }
+  });
+
+  it('brings a message that is told again after it was taken', async () => {
+    const [topic, receiver] = [newTopic(), newService('receiver')];
+    let came = 0;
+    await start({
+      service: receiver,
+      topic,
+      onMessage: async (_, effect) => {
+        await effect();
+        came += 1;
+      },
+    });
+    const { send } = await start({ service: newService('sender') });
+    const message = taskMessage(topic, 's', '1');
+    for (const times of [1, 2]) {
+      await send([message]);
+      await until(() => came === times, 5000);
+      await until(async () => (await rooms.database.outbox()) === 0);
+    }
+    // Who has it knows it.
+    expect(await effects(receiver)).toHaveLength(1);
+  });
+
+  it('takes a pause when nothing can be sent, and forgets nothing of what is under way', async () => {
+    const sender = newService('sender');
+    const { send, relay, app } = await start({ service: sender });
+    const handoff = app.get<Handoff>(HANDOFF);
+    const { pool } = rooms.database;
+    const first = taskMessage(newTopic(), 's', '1');
+    const underWay = async () =>
+      (
+        await pool.query<{ n: number }>(
+          'select count(*)::int as n from handoff.messages where source = $1 and under_way',
+          [sender],
+        )
+      ).rows[0]!.n;
+    await send([first]);
+    await until(async () => (await underWay()) === 1);
+    let tries = 0;
+    const lookUp = handoff.lookUp!.bind(handoff);
+    handoff.lookUp = async (messages) => {
+      tries += 1;
+      return messages.map(() => new RetryableError('handoff-unavailable', 'away'));
+    };
+    await pool.query('update handoff.messages set due_at = now() where source = $1', [sender]);
+    const topic = newTopic();
+    await send(Array.from({ length: 8000 }, (_, i) => taskMessage(topic, `s${i}`, String(i))));
+    for (let i = 0; i < 20; i += 1) {
+      await sleep(100);
+      relay.wake();
+    }
+    expect(tries).toBeGreaterThan(1);
+    expect(tries).toBeLessThan(6);
+    expect(await underWay()).toBe(1);
+    // What goes elsewhere is not behind all of that.
+    const other = taskMessage(newTopic(), 's', '1');
+    handoff.lookUp = async (messages) => {
+      const outcomes = await lookUp(messages);
+      return messages.map((message, i) =>
+        message.topic === topic ? new RetryableError('handoff-unavailable', 'away') : outcomes[i]!,
+      );
+    };
+    await send([other]);
+    const isGiven = 'select 1 from handoff.messages where id = $1 and under_way';
+    await until(async () => (await pool.query(isGiven, [other.id])).rowCount === 1, 4000);
+    await pool.query('delete from handoff.messages where source = $1', [sender]);
   });
 
   it('tells what lies in a queue that nobody reads from what could not be handed over', async () => {

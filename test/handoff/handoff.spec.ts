@@ -125,8 +125,8 @@ function handOffs(open: () => Promise<Transport>): void {
     const first = await start({ service: sender });
     const died = () => Promise.reject(new Error('died'));
     const take = first.outbox.take.bind(first.outbox);
-    first.outbox.take = (limit, holdMs, oneAtATime, delivered) =>
-      delivered?.length ? died() : take(limit, holdMs, oneAtATime);
+    first.outbox.take = (limit, holdMs, oneAtATime, delivered, aside) =>
+      delivered?.length ? died() : take(limit, holdMs, oneAtATime, [], aside);
     first.outbox.delete = died;
     await first.send(Array.from({ length: 20 }, (__, i) => taskMessage(topic, `s${i}`, 'once')));
     await until(() => came >= 20);

@@ -86,21 +86,25 @@ export class OutboxRepository {
    * wait. It is this relay's turn then for `holdMs` milliseconds, or until it finds nothing; while it is another's, there are none.
    * `oneAtATime`: none behind an earlier one at all, and as many again of those under way that are to be looked up; not the turn lasts
    * for `holdMs`, but until then none of them is due again.
-   * Forgets `delivered` in the same commit: waiting for the disk is what a relay does most.
+   * Forgets `delivered` in the same commit: waiting for the disk is what a relay does most. `aside`: destinations to leave alone.
    */
   take(
     limit: number,
     holdMs: number,
     oneAtATime: boolean,
     delivered: readonly string[] = [],
+    aside: readonly string[] = [],
   ): Promise<HeldMessage[]> {
     return this.database.transaction(async (query) => {
       const isItsTurn = await this.takeTurn(query, holdMs);
       if (delivered.length > 0) await query(this.deletion, [delivered]);
       if (!isItsTurn) return [];
       const rows = oneAtATime
-        ? [...(await this.takeFirsts(query, limit, holdMs)), ...(await this.takeBack(query, limit, holdMs))]
-        : await this.nextRows(query, limit);
+        ? [
+            ...(await this.takeFirsts(query, limit, holdMs, aside)),
+            ...(await this.takeBack(query, limit, holdMs)),
+          ]
+        : await this.nextRows(query, limit, aside);
       // What another process commits from now on it can publish itself: it waits for this commit to know whose turn it is.
       if (rows.length === 0 || oneAtATime) await this.endTurn(query);
       return rows.toSorted((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1)).map((row) => this.held(row));
@@ -129,30 +133,30 @@ export class OutboxRepository {
   // Both are planned each time (no name): a plan that was made while the table was empty took 20 s for 4,000 rows. `offset 0` keeps
   // the look at earlier messages one by the index for each row, `IN_INDEX_ORDER` looks at no more rows than are taken.
 
-  private nextRows(query: Query, limit: number): Promise<Row[]> {
+  private nextRows(query: Query, limit: number, aside: readonly string[]): Promise<Row[]> {
     return query<Row>(
       `select m.* from ${this.table} m
-       where m.source = $1 and not m.under_way and m.due_at <= now() and not exists (
+       where m.source = $1 and not m.under_way and m.due_at <= now() and m.destination <> all($3::text[]) and not exists (
          select 1 from ${this.table} e
          where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq and e.due_at > now()
          offset 0)
        order by m.seq limit $2`,
-      [this.source, limit],
+      [this.source, limit, aside],
     );
   }
 
-  private takeFirsts(query: Query, limit: number, holdMs: number): Promise<Row[]> {
+  private takeFirsts(query: Query, limit: number, holdMs: number, aside: readonly string[]): Promise<Row[]> {
     return query<Row>(
       `with next as (
          select m.id from ${this.table} m
-         where m.source = $1 and not m.under_way and m.due_at <= now() and not exists (
+         where m.source = $1 and not m.under_way and m.due_at <= now() and m.destination <> all($4::text[]) and not exists (
            select 1 from ${this.table} e
            where e.source = m.source and e.destination = m.destination and e.key = m.key and e.seq < m.seq
            offset 0)
          order by m.seq limit $2)
        update ${this.table} m set due_at = now() + $3 * interval '1 ms', under_way = true from next where m.id = next.id
        returning m.*`,
-      [this.source, limit, holdMs],
+      [this.source, limit, holdMs, aside],
     );
   }
 

@@ -30,11 +30,12 @@ const BATCH = 500;
 const POLL_MS = 1000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5000;
+/** After a batch of which nothing could be sent; `wake()` does not shorten it. */
+const REST_MS = 500;
 /** What is under way for long is looked up ever more rarely: its recipient may not even exist yet. */
 const LONGEST_LOOK_MS = 300_000;
 
 const MOST_TOLD = 1000;
-
 /** Characters; an endless key may be what was wrong. */
 const MAX_LETTER_KEY = 1024;
 /** Codes of what no token can be the reason of. */
@@ -62,6 +63,10 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   private working: Promise<void> = Promise.resolve();
   private stopped = false;
   private woken = false;
+  /** Nothing of the last batch could be sent. */
+  private resting = false;
+  /** Destinations with more than a batch of messages that could not be sent: until then they do not keep what lies behind them. */
+  private readonly aside = new Map<string, number>();
   private failures = 0;
   /** Delivered, and still to be forgotten: lost with this process, they are published once more. */
   private delivered: string[] = [];
@@ -98,7 +103,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   /** Says that something was committed to the outbox; cheap, never throws. */
   wake(): void {
     this.woken = true;
-    this.interrupt();
+    if (!this.resting) this.interrupt();
   }
 
   /** The batch in hand is finished; the rest waits in the outbox. */
@@ -115,9 +120,14 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
       try {
         if (!woken && this.delivered.length === 0 && !(await this.outbox.hasDue(this.handoff.oneAtATime)))
           await this.idle(POLL_MS);
-        else if ((await this.relay()) < BATCH && this.delivered.length === 0) await this.idle(POLL_MS);
+        else {
+          const taken = await this.relay();
+          if (this.resting) await this.rest();
+          else if (taken < BATCH && this.delivered.length === 0) await this.idle(POLL_MS);
+        }
       } catch (error) {
         this.logger.warn({ err: messageOf(error) }, 'outbox not relayed');
+        this.resting = false;
         await this.idle(POLL_MS);
       }
     }
@@ -126,7 +136,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   }
 
   private idle(ms: number): Promise<void> {
-    if (this.woken || this.stopped) return Promise.resolve();
+    if ((this.woken && !this.resting) || this.stopped) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.interrupt = () => {
@@ -136,11 +146,17 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     });
   }
 
+  private async rest(): Promise<void> {
+    await this.idle(REST_MS);
+    this.resting = false;
+  }
+
   /** One batch; returns how many messages were taken. */
   async relay(): Promise<number> {
     const { holdMs, oneAtATime } = this.handoff;
     const forget = this.delivered;
-    const held = await this.outbox.take(BATCH, holdMs, oneAtATime, forget);
+    for (const [topic, until] of this.aside) if (until <= Date.now()) this.aside.delete(topic);
+    const held = await this.outbox.take(BATCH, holdMs, oneAtATime, forget, [...this.aside.keys()]);
     this.delivered = [];
     if (held.length === 0) return 0;
     await failpoint('outbox.after-take');
@@ -160,6 +176,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     }
     const cause = prepared.find((one) => one instanceof RetryableError);
     waiting.push(...(await this.settle([...found, ...(await this.publish(ready))])));
+    this.resting = waiting.length === held.length;
     await this.putOff(waiting, cause, (message) => message.underWay && !notFound.has(message));
     return held.length;
   }
@@ -241,6 +258,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     }
     const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(this.failures, 10), LONGEST_PAUSE_MS);
     this.failures += 1;
+    if (this.resting && waiting.length >= BATCH)
+      for (const { destination } of waiting) this.aside.set(destination, Date.now() + pause);
     if (cause) this.logger.warn({ messages: waiting.length, err: messageOf(cause) }, 'not published yet');
     await this.outbox.release(
       waiting.map(({ id }) => id),
