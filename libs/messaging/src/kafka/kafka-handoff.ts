@@ -15,9 +15,10 @@ import type { HandoffConfig } from '../handoff/config.js';
 import type { Delivery, Handoff, OutgoingMessage } from '../handoff/handoff.js';
 
 const DAY_MS = 86_400_000;
-/** After it, the messages count as not delivered and are offered again; less than a relay's hold. */
+/** After it, the messages count as not delivered and are offered again. */
 const PUBLISH_DEADLINE_MS = 8000;
-const HOLD_MS = 12_000;
+/** That, and what comes before it: tokens may take 5 s. */
+const HOLD_MS = 15_000;
 /** A topic that failed alone is left alone for so long. */
 const REST_MS = 5000;
 const ACKS_ALL = -1;
