@@ -370,6 +370,22 @@ describeKafka('faults of the hand-off over Kafka', () => {
     expectOnceInOrder(await effects(receiver), 60);
   });
 
+  it('sends what was under way over BullMQ before', async () => {
+    const [topic, receiver, sender] = [newTopic(), newService('receiver'), newService('sender')];
+    await start({ service: receiver, topic });
+    const { key, kind, body } = taskMessage(topic, 's', '0');
+    await rooms.database.pool.query(
+      `insert into handoff.messages (source, destination, key, kind, body, tenant, under_way, due_at)
+       values ($1, $2, $3, $4, $5, 'acme', true, now() + interval '5 minutes')`,
+      [sender, topic, key, kind, body],
+    );
+    const { send } = await start({ service: sender });
+    await until(async () => (await effects(receiver)).length === 1);
+    await send([taskMessage(topic, 's', '1')]);
+    await until(async () => (await effects(receiver)).length === 2);
+    expectOnceInOrder(await effects(receiver), 2);
+  });
+
   it('holds nothing back for a topic that cannot be made', async () => {
     const [topic, receiver] = [newTopic(), newService('receiver')];
     await start({ service: receiver, topic });
