@@ -143,8 +143,8 @@ describe('planned without statistics, with many waiting tasks', () => {
         const told = await rowsRead('agents.messages', async (database) => {
           expect((await outboxOf(database, source).standing()).underWay).toBeGreaterThan(19_000);
         });
-        // The count may look at every row of both once; the first that waits is found at once.
-        expect(told).toBeLessThan(41_100);
+        // The count may look at every row and its index entry, and at what was rolled back; the first that waits is found at once.
+        expect(told).toBeLessThan(45_000);
       }
     },
   );
