@@ -19,9 +19,9 @@ export interface DatabaseOptions {
 
 /**
  * Statements address rows by key in batches of unknown size. Left alone, Postgres plans them while a table is small and then keeps
- * scanning it as it grows; with these settings it takes the indexes from the start, and plans a prepared statement once.
+ * scanning it as it grows; with these settings of a connection it takes the indexes from the start, and plans a prepared statement once.
  */
-const KEYED_PLANS =
+export const KEYED_PLANS =
   '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan';
 
 @Module({})

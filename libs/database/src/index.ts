@@ -1,3 +1,3 @@
 export * from './batcher.js';
 export { Database, type Query, type Statement } from './database.js';
-export { DatabaseModule } from './database.module.js';
+export { DatabaseModule, KEYED_PLANS } from './database.module.js';

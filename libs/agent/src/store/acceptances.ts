@@ -39,7 +39,6 @@ export interface Accepted {
 const RELAY_AFTER_MS = 1000;
 
 // The acceptances of one session wait for each other's commit: what has a higher `accepted_no` sees all that have a lower one.
-// `offset 0` keeps the look into the inbox one by its key for each message: a plan that was made while it was small reads all of it.
 // A message enters the inbox only with its task: the same one beside it has the same task id and meets the primary key.
 const ACCEPT = {
   name: 'tasks-accept',
@@ -55,8 +54,7 @@ const ACCEPT = {
     ), brought as materialized (
       select * from json_to_recordset($2) as h("taskId" uuid, consumer text, id uuid)
     ), seen as materialized (
-      select h."taskId" from brought h
-      where exists (select 1 from agents.inbox b where b.consumer = h.consumer and b.message_id = h.id offset 0)
+      select h."taskId" from brought h join agents.inbox b on b.consumer = h.consumer and b.message_id = h.id
     ), added as (
       insert into agents.tasks (id, agent_id, tenant, user_id, session_id, idempotency_key, request_hash, prompt, metadata,
                                 max_steps, token_budget, traceparent, deadline, reply_to, stream_steps, retry_count,
