@@ -4,7 +4,7 @@ import type { Logger } from '#libs/telemetry';
 import { ToolClient } from '#libs/tools';
 import { AGENT, type Agent } from './agent.js';
 
-/** Tool services register while the agent starts; the client remembers a list for 5 s. */
+/** Tool services register while the agent starts. */
 const PAUSES_MS = [0, 6000, 6000];
 
 /** Says once, after the start, which of its tools the registry does not offer the agent: its tasks just go without. */

@@ -107,7 +107,7 @@ function agentModule(agent: Agent): DynamicModule {
 }
 
 /** The tool client, and what readiness asks of the registry and of the model (its cached state: a model outage restarts nothing). */
-function toolClient({ config }: Agent) {
+function toolClient({ config, definition }: Agent) {
   return (tokens: Tokens, readiness: Readiness, llm: Llm): ToolClient => {
     const http = new HttpClient();
     readiness.add({
@@ -123,6 +123,11 @@ function toolClient({ config }: Agent) {
       },
       fix: 'check OPENAI_BASE_URL, OPENAI_API_KEY and BATON_MODEL',
     });
-    return new ToolClient({ registryUrl: config.TOOL_REGISTRY_URL, tokens, http });
+    return new ToolClient({
+      registryUrl: config.TOOL_REGISTRY_URL,
+      tokens,
+      http,
+      declared: definition.tools,
+    });
   };
 }

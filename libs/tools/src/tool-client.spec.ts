@@ -187,6 +187,29 @@ describe('ToolClient', () => {
     expect(requests).toHaveLength(1);
   });
 
+  it('soon asks again for a list that lacks a declared tool', async () => {
+    client = new ToolClient({
+      registryUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      tokens,
+      declared: ['reading', 'late'],
+    });
+    const late = json({ tools: [{ name: 'reading' }, { name: 'late' }] });
+    answers = [tools, late];
+    const [start, clock] = [performance.now(), jest.spyOn(performance, 'now')];
+    const listed = async (ms: number) => {
+      clock.mockReturnValue(start + ms);
+      return (await client.list()).map(({ name }) => name);
+    };
+    expect([await listed(0), await listed(200)]).toEqual([
+      ['reading', 'writing'],
+      ['reading', 'writing'],
+    ]);
+    expect(await listed(300)).toEqual(['reading', 'late']);
+    await listed(5200);
+    expect(requests).toHaveLength(2);
+    jest.restoreAllMocks();
+  });
+
   it('keeps the list while the registry is away, and has none when it was never there', async () => {
     answers = [tools];
     await client.list();

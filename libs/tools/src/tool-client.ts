@@ -34,6 +34,8 @@ export interface ToolCall {
 }
 
 const LIST_FRESH_MS = 5000;
+/** Of a list that lacks a tool which the agent declares: its service may be on its way up. */
+const PARTIAL_LIST_FRESH_MS = 250;
 /** A registry that is away for a moment does not hide the tools it had. */
 const LIST_STALE_MS = 60_000;
 const MAX_ATTEMPTS = 6;
@@ -45,14 +47,22 @@ export class ToolClient implements OnApplicationShutdown {
   private readonly registryUrl: string;
   private readonly tokens: Tokens;
   private readonly http: HttpClient;
+  private readonly declared: readonly string[];
   private readonly effects = new Map<string, ToolEffect>();
   private listed?: { tools: ToolSummary[]; at: number };
   private listing?: Promise<ToolSummary[]>;
 
-  constructor(options: { registryUrl: string; tokens: Tokens; http?: HttpClient }) {
+  /** @param options.declared names of the tools that the agent wants: a list without one of them is remembered for 0.25 s only */
+  constructor(options: {
+    registryUrl: string;
+    tokens: Tokens;
+    http?: HttpClient;
+    declared?: readonly string[];
+  }) {
     this.registryUrl = options.registryUrl.replace(/\/+$/, '');
     this.tokens = options.tokens;
     this.http = options.http ?? new HttpClient();
+    this.declared = options.declared ?? [];
   }
 
   /**
@@ -61,7 +71,8 @@ export class ToolClient implements OnApplicationShutdown {
    */
   async list(signal?: AbortSignal): Promise<ToolSummary[]> {
     signal?.throwIfAborted();
-    if (this.listed && performance.now() - this.listed.at < LIST_FRESH_MS) return this.listed.tools;
+    if (this.listed && performance.now() - this.listed.at < this.freshMs(this.listed.tools))
+      return this.listed.tools;
     this.listing ??= this.fetchList().finally(() => (this.listing = undefined));
     return signal ? abortable(this.listing, signal) : this.listing;
   }
@@ -132,6 +143,11 @@ export class ToolClient implements OnApplicationShutdown {
         message: `Whether ${call.name} took effect is not known: the tool registry did not answer. Do not simply call it again.`,
       };
     return { ok: false, code: 'unavailable', message: `${call.name} cannot be reached at the moment` };
+  }
+
+  private freshMs(tools: readonly ToolSummary[]): number {
+    const isWhole = this.declared.every((wanted) => tools.some(({ name }) => name === wanted));
+    return isWhole ? LIST_FRESH_MS : PARTIAL_LIST_FRESH_MS;
   }
 
   private async fetchList(): Promise<ToolSummary[]> {
