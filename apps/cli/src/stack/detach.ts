@@ -24,7 +24,7 @@ const START_MS = 120_000;
 /**
  * The running host, started in the background when there is none; a server of its own that has died is started again. Two calls
  * at once start one.
- * @param withKafka whether a new host has Kafka; one that runs is left as it is.
+ * @param withKafka whether a new host has Kafka, as one that has crashed had; one that runs is left as it is.
  * @param notice gets what the host says to people while it starts.
  * @throws TerminalError `host-failed`, and those of the servers.
  */
@@ -38,8 +38,9 @@ export async function ensureHost(
   return withLock(stack.home.path('up.lock'), async () => {
     const host = stack.host();
     if (!host) {
-      notice(starting(withKafka));
-      return startHost(stack, withKafka, notice);
+      const kafka = stack.hasKafka(withKafka);
+      notice(starting(kafka));
+      return startHost(stack, kafka, notice);
     }
     const dead = deadServers(stack, host);
     if (dead.length > 0) {

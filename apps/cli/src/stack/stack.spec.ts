@@ -22,4 +22,17 @@ describe('a host on its way up', () => {
     stack.recordStarting({ pid: process.pid, started: 'long ago' });
     expect(stack.startingHost()).toBeNull();
   });
+
+  it('has Kafka when the one that crashed had it', () => {
+    const crashed = (ownServers: object) =>
+      ({ pid: process.pid, started: 'long ago', services: [], ownServers }) as unknown as HostRecord;
+    expect(stack.hasKafka(false)).toBe(false);
+    expect(stack.hasKafka(true)).toBe(true);
+    stack.recordHost(crashed({ postgres: true, redis: true, kafka: true, schemaRegistry: true }));
+    expect(stack.hasKafka(false)).toBe(true);
+    stack.recordHost(crashed({ postgres: true, redis: true, kafka: false, schemaRegistry: false }));
+    expect(stack.hasKafka(false)).toBe(false);
+    stack.forgetHost();
+    expect(stack.hasKafka(false)).toBe(false);
+  });
 });

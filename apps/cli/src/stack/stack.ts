@@ -59,6 +59,12 @@ export class Stack {
     return isRunning(record) ? record : null;
   }
 
+  /** Whether a host that is started now has Kafka: it was asked for, or that of a host which has crashed. */
+  hasKafka(asked: boolean): boolean {
+    const { ownServers } = this.recordedHost() ?? {};
+    return asked || Boolean(ownServers?.kafka || ownServers?.schemaRegistry);
+  }
+
   recordHost(record: HostRecord): void {
     this.home.write(HOST_RECORD, record);
     this.home.forget(STARTING_RECORD);

@@ -22,7 +22,7 @@ export interface UpOptions {
 export async function up({ detach, kafka }: UpOptions): Promise<void> {
   const stack = new Stack();
   const wasUp = stack.host() !== null;
-  if (!wasUp && kafka) await fetchKafka(stack);
+  if (!wasUp && stack.hasKafka(kafka)) await fetchKafka(stack);
   if (!wasUp && !detach) return upInForeground(stack, kafka);
   const host = await ensureHost(stack, kafka, notice);
   if (!wasUp)
@@ -42,10 +42,11 @@ async function fetchKafka({ settings, home }: Stack): Promise<void> {
 }
 
 async function upInForeground(stack: Stack, kafka: boolean): Promise<void> {
-  notice(starting(kafka));
+  const withKafka = stack.hasKafka(kafka);
+  notice(starting(withKafka));
   const quiet = new Stack({ ...stack.env, LOG_LEVEL: stack.env['LOG_LEVEL'] ?? 'warn' });
   const hosting = withLock(stack.home.path('up.lock'), async () =>
-    stack.host() ? null : hostStack(quiet, kafka, notice),
+    stack.host() ? null : hostStack(quiet, withKafka, notice),
   );
   stopOnSignal(async () => {
     notice('Stopping …');
@@ -78,13 +79,17 @@ function requireKafka(host: HostRecord): void {
 async function describe(stack: Stack, host: HostRecord, title: string): Promise<void> {
   const token = await developerToken(stack, host);
   const { settings } = stack;
-  const { portOffset } = host;
+  const { portOffset, ownServers: owned } = host;
   process.stdout.write(
     summary({
       title,
       host,
-      databaseUrl: settings.databaseUrl ?? `postgres://127.0.0.1:${devPort('postgres', portOffset)}/baton`,
-      redisUrl: settings.redisUrl ?? `redis://127.0.0.1:${devPort('redis', portOffset)}`,
+      databaseUrl: owned.postgres
+        ? `postgres://127.0.0.1:${devPort('postgres', portOffset)}/baton`
+        : (settings.databaseUrl ?? 'yours'),
+      redisUrl: owned.redis
+        ? `redis://127.0.0.1:${devPort('redis', portOffset)}`
+        : (settings.redisUrl ?? 'yours'),
       kafkaBrokers: host.kafkaBrokers ?? null,
       schemaRegistryUrl: host.schemaRegistryUrl ?? null,
       token,
