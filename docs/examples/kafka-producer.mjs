@@ -24,6 +24,13 @@ const caller = process.env.CLIENT_ID ?? 'orchestrator';
 const agent = process.env.AGENT ?? 'agent-search';
 const prompt = process.argv[2] ?? 'Who was Ada Lovelace?';
 
+if (!CLIENT_SECRET) {
+  console.error(
+    `CLIENT_SECRET is not set: the secret of ${caller} at identity; docs/kafka.md says how to get it`,
+  );
+  process.exit(1);
+}
+
 const NAMESPACE = 'com.baton.agents.v1';
 const schema = (kind) =>
   JSON.parse(readFileSync(new URL(`../../libs/contracts/src/avro/${kind}.avsc`, import.meta.url), 'utf8'));

@@ -75,10 +75,12 @@ function hasBody(req: Request): boolean {
 }
 
 function bodyError(error: unknown): unknown {
-  const { type, status } = error as { type?: string; status?: number };
+  const { type, status, limit } = error as { type?: string; status?: number; limit?: number };
   if (type === 'request.aborted') return new ClientLeft();
   if (type === 'entity.too.large')
-    return new TerminalError('payload-too-large', 'The body is too large', { status: 413 });
+    return new TerminalError('payload-too-large', `The body is too large: at most ${limit} bytes`, {
+      status: 413,
+    });
   if (type === 'encoding.unsupported')
     return new TerminalError('unsupported-media-type', 'Unknown Content-Encoding', { status: 415 });
   if (status !== undefined && status < 500) return malformed('The body could not be read');

@@ -81,7 +81,12 @@ export class ApiKeysController {
   async revoke(@Param('id') id: string, @Caller() caller: Principal): Promise<void> {
     const known =
       /^[0-9a-f]{16}$/.test(id) && (await this.keys.revoke(id, isOperator(caller) ? null : caller.tenant));
-    if (!known) throw new TerminalError('api-key-not-found', 'There is no such key', { status: 404 });
+    if (!known)
+      throw new TerminalError(
+        'api-key-not-found',
+        'There is no such key; GET /api-keys (./baton keys list) tells which there are',
+        { status: 404 },
+      );
   }
 
   private check(body: CreateApiKeyDto, tenant: string, caller: Principal): void {
