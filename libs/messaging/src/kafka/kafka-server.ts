@@ -18,7 +18,7 @@ const HEARTBEAT_MS = 2000;
 const PULSE_MS = 1000;
 /** How long the broker keeps a fetch that finds nothing; stopping and resuming a partition take up to as long. */
 const FETCH_WAIT_MS = 250;
-const COMMIT_EVERY_MS = 1000;
+const COMMIT_EVERY_MS = 250;
 const PARTITIONS_AT_ONCE = 16;
 const CONNECT_AGAIN_MS = 1000;
 
@@ -130,7 +130,7 @@ export class KafkaHandoffServer extends ServerKafka {
       autoCommit: false,
       partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
     });
-    // Of messages that waited, no batch tells when they are done.
+    // A request for all partitions: one after each batch would cost more than what it saves the next consumer.
     this.committing = setInterval(() => void this.commit().catch(() => undefined), COMMIT_EVERY_MS).unref();
   }
 
@@ -172,7 +172,8 @@ export class KafkaHandoffServer extends ServerKafka {
       await work.add(messages);
       ended.abort();
       await pulse;
-      await this.commit();
+      // The group forms anew: whoever gets the partition begins behind what is done.
+      if (!this.joined) await this.commit();
     } catch (error) {
       // Most likely the partition goes to somebody else, who begins where we end; if it does not, we do.
       await work.halt();
