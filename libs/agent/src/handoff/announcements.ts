@@ -49,19 +49,16 @@ export class Announcements {
   }
 
   accepted(task: NewTask): TakenAlong[] {
-    return this.event(
-      { ...task, token: task.subjectToken },
-      {
-        type: 'task.accepted',
-        task_id: task.id,
-        status: 'pending',
-        error: null,
-        steps_used: 0,
-        tokens_used: 0,
-        tool_calls: 0,
-        duration_ms: null,
-      },
-    );
+    return this.event(task, {
+      type: 'task.accepted',
+      task_id: task.id,
+      status: 'pending',
+      error: null,
+      steps_used: 0,
+      tokens_used: 0,
+      tool_calls: 0,
+      duration_ms: null,
+    });
   }
 
   /** @param before the state that the entry is added to */
@@ -177,14 +174,14 @@ export class Announcements {
   }
 
   private event(
-    task: Omit<Addressed, 'token'> & { token?: unknown },
+    { tenant, userId, scopes, sessionId, traceparent }: Omit<Addressed, 'token'>,
     news: Omit<AgentEvent, 'agent_id' | 'session_id' | 'tenant' | 'created_at'>,
   ): TakenAlong[] {
     if (!this.tellsTheWorld) return [];
-    const { tenant, sessionId } = task;
     const about = { agent_id: this.agentId, session_id: sessionId, tenant, created_at: Date.now() };
     // It is for everybody: there is nobody to show a token to.
-    return [this.message({ ...task, token: null }, EVENTS_TOPIC, 'AgentEvent', { ...news, ...about })];
+    const of = { tenant, userId, scopes, token: null, sessionId, traceparent };
+    return [this.message(of, EVENTS_TOPIC, 'AgentEvent', { ...news, ...about })];
   }
 
   private message<K extends MessageKind>(

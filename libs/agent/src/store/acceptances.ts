@@ -168,9 +168,11 @@ function firstOfEachId(tasks: Acceptance[]): Map<string, Acceptance> {
 }
 
 function valuesOf(tasks: Acceptance[]): string[] {
-  const rows = tasks.map(({ message: _message, messages: _messages, ...columns }) => ({
-    ...columns,
-    scopes: columns.scopes.join(' '),
+  const rows = tasks.map((task) => ({
+    ...task,
+    scopes: task.scopes.join(' '),
+    message: undefined,
+    messages: undefined,
   }));
   const inbox = tasks.flatMap(({ id, message }) => (message ? [{ taskId: id, ...message }] : []));
   const messages = messageRows(tasks.map((task) => ({ taskId: task.id, messages: task.messages })));

@@ -36,17 +36,12 @@ export function messageRows(
 ): string {
   const rows: MessageRow[] = [];
   for (const { taskId, epoch, messages } of writes)
-    for (const { subject, ...message } of messages ?? [])
-      rows.push({
-        ...message,
-        n: rows.length,
-        taskId,
-        epoch,
-        tenant: subject.tenant,
-        userId: subject.userId,
-        token: subject.token,
-        scopes: subject.scopes.length > 0 ? subject.scopes.join(' ') : null,
-      });
+    for (const { id, seq, source, destination, key, kind, body, subject, traceparent } of messages ?? []) {
+      const { tenant, userId, token } = subject;
+      const scopes = subject.scopes.length > 0 ? subject.scopes.join(' ') : null;
+      const of = { n: rows.length, taskId, epoch, seq, id };
+      rows.push({ ...of, source, destination, key, kind, body, tenant, userId, token, scopes, traceparent });
+    }
   return JSON.stringify(rows);
 }
 
