@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Inject,
   Injectable,
@@ -25,6 +26,8 @@ import { HandoffMetrics } from './metrics.js';
 import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
 
+/** A stop waits so long for the batch in hand: the whole service has 10 s. */
+const FINISH_MS = 4000;
 const BATCH = 500;
 /** Without `wake()`: what another instance left behind waits so long at most. */
 const POLL_MS = 1000;
@@ -110,7 +113,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   async beforeApplicationShutdown(): Promise<void> {
     this.stopped = true;
     this.interrupt();
-    await this.working;
+    // What a transport that is away may still take is sent again by the next relay, and known by its id.
+    await Promise.race([this.working, sleep(FINISH_MS, undefined, { ref: false })]);
   }
 
   private async run(): Promise<void> {
