@@ -16,6 +16,8 @@ import { TaskRepository } from './store/task.repository.js';
 const BATCH = 500;
 /** Unfinished tasks at which one sweep looks for lost jobs. */
 const LOOK = 2000;
+/** Batches without a task that should have a job, in one sweep. */
+const PASSED_AT_ONCE = 10;
 /** Longer than telling the queue can take. */
 const RELAY_HOLD_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
@@ -87,7 +89,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   /** Looks for the jobs of waiting tasks, a batch after the other, and starts over at the end. */
   private async redispatchLost(): Promise<void> {
     const { id } = this.agent.definition;
-    for (;;) {
+    for (let passed = 0; passed < PASSED_AT_ONCE;) {
       const { dispatches, next } = await this.dispatches.waiting(
         id,
         this.agent.config.LOST_AFTER_MS,
@@ -98,6 +100,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       if (lost.length > 0) this.tell(await this.dispatches.redispatchLost(lost), 'job lost');
       this.lookedUpTo = next ?? '0';
       // Where one batch has lost jobs the next ones have, too: Redis was emptied. A batch of nothing but sessions' followers tells nothing.
+      if (dispatches.length === 0) passed += 1;
       if (this.stopped || next === null || (dispatches.length > 0 && lost.length === 0)) return;
     }
   }
