@@ -2,8 +2,8 @@ import { canTraverse } from './account.js';
 
 const folders: Record<string, { uid: number; gid: number; mode: number }> = {
   '/': { uid: 0, gid: 0, mode: 0o40755 },
-  '/root': { uid: 0, gid: 0, mode: 0o40700 },
-  '/root/data': { uid: 101, gid: 104, mode: 0o40755 },
+  '/closed': { uid: 0, gid: 0, mode: 0o40700 },
+  '/closed/data': { uid: 101, gid: 104, mode: 0o40755 },
   '/srv': { uid: 0, gid: 104, mode: 0o40750 },
   '/srv/mine': { uid: 101, gid: 0, mode: 0o40700 },
   '/srv/locked': { uid: 101, gid: 0, mode: 0o40077 },
@@ -13,7 +13,7 @@ const postgres = { uid: 101, gid: 104 };
 
 describe('canTraverse', () => {
   it.each([
-    ['/root/data', false],
+    ['/closed/data', false],
     ['/srv/mine', true],
     ['/srv/locked', false],
   ])('%s: %s', (path, expected) => {
@@ -21,6 +21,6 @@ describe('canTraverse', () => {
   });
 
   it('asks nothing for the own user', () => {
-    expect(canTraverse(null, '/root/data', stat)).toBe(true);
+    expect(canTraverse(null, '/closed/data', stat)).toBe(true);
   });
 });
