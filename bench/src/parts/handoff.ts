@@ -9,7 +9,7 @@ import type { Context, Part, Row } from '../part.js';
 import { scenario } from '../scenarios.js';
 import { SPAWNED_AGENT } from '../stack.js';
 
-const ROUNDS = 4;
+const ROUNDS = 5;
 const TASKS = 3000;
 const PLAIN_MESSAGES = 6000;
 const BATCH = 200;
