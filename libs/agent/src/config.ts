@@ -1,5 +1,5 @@
 import { AUTH_CONFIG } from '#libs/auth';
-import { bounded, loadConfig, str, url, type Env } from '#libs/chassis';
+import { bool, bounded, loadConfig, str, url, type Env } from '#libs/chassis';
 import { LLM_CONFIG } from '#libs/llm';
 import { HANDOFF_CONFIG } from '#libs/messaging';
 
@@ -46,6 +46,10 @@ export function agentConfig(env: Env) {
       1,
       1_000_000,
     )({ default: 10_000, desc: 'Waiting tasks per tenant; more are refused with 429' }),
+    ACCEPTED_EVENTS: bool({
+      default: false,
+      desc: 'Also tell `agent.events` of every accepted task, not of ended ones alone',
+    }),
     RETENTION_DAYS: bounded(1, 3650)({ default: 30, desc: 'Age at which ended tasks are deleted' }),
   });
 }

@@ -34,6 +34,7 @@ type Addressed = Pick<TaskFacts, keyof Subject | 'sessionId' | 'traceparent'>;
 export class Announcements {
   private readonly agentId: string;
   private readonly tellsTheWorld: boolean;
+  private readonly tellsOfAcceptance: boolean;
 
   constructor(
     @Inject(AGENT) { definition, config }: Agent,
@@ -41,6 +42,7 @@ export class Announcements {
   ) {
     this.agentId = definition.id;
     this.tellsTheWorld = config.KAFKA_BROKERS !== '';
+    this.tellsOfAcceptance = config.ACCEPTED_EVENTS;
   }
 
   /** The write that took `messages` along is committed. */
@@ -48,7 +50,9 @@ export class Announcements {
     if (messages.length > 0) this.relay.wake();
   }
 
+  /** Only where it is asked for: one more message for each task takes a third of the rate at which an agent can accept them. */
   accepted(task: NewTask): TakenAlong[] {
+    if (!this.tellsOfAcceptance) return [];
     return this.event(task, {
       type: 'task.accepted',
       task_id: task.id,
