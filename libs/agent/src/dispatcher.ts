@@ -16,7 +16,7 @@ export const runQueueProvider = (agentId: string) => ({
   useExisting: getQueueToken(queueName(agentId)),
 });
 
-/** What comes behind so many jobs cannot begin at once: the relay, 1 to 3 s later, is soon enough for it, and told twice it would be work twice. */
+/** What comes behind so many jobs cannot begin at once: until the queue is shorter, the outbox keeps it in order, and Redis need not. */
 const LONG_QUEUE = 1000;
 const LOOK_AGAIN_MS = 500;
 
@@ -35,7 +35,7 @@ export class Dispatcher {
     this.queue = new WorkQueue(queue, redis.commands);
     this.adds = new Batcher(async (dispatches) => {
       await this.queue.add(dispatches);
-      if ((await this.queue.waiting()) >= LONG_QUEUE) this.longUntil = performance.now() + LOOK_AGAIN_MS;
+      await this.isLong();
       return dispatches.map(() => undefined);
     });
   }
@@ -51,5 +51,12 @@ export class Dispatcher {
     failpoint('dispatch.before-add')
       .then(() => this.adds.add(dispatch))
       .catch(() => undefined);
+  }
+
+  /** True when the queue needs no more; `tell` leaves what comes next to the relay then. @throws RetryableError `queue-unavailable` */
+  async isLong(): Promise<boolean> {
+    const long = (await this.queue.waiting()) >= LONG_QUEUE;
+    if (long) this.longUntil = performance.now() + LOOK_AGAIN_MS;
+    return long;
   }
 }

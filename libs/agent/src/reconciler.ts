@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Inject,
   Injectable,
@@ -18,6 +19,8 @@ const BATCH = 500;
 const LOOK = 2000;
 /** Batches without a task that should have a job, in one sweep. */
 const PASSED_AT_ONCE = 10;
+/** A long queue is looked at so often: what workers take in between should be less than it holds. */
+const REFILL_MS = 250;
 /** Longer than telling the queue can take. */
 const RELAY_HOLD_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
@@ -29,9 +32,10 @@ const PRUNE_BATCH = 200;
  */
 @Injectable()
 export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private timer?: NodeJS.Timeout;
-  private working: Promise<void> = Promise.resolve();
-  private stopped = false;
+  private readonly stopping = new AbortController();
+  private working: Promise<unknown> = Promise.resolve();
+  /** The outbox may hold more than the queue was told of. */
+  private behind = false;
   private lookedUpTo = '0';
   private prunedAt = 0;
 
@@ -44,29 +48,32 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   ) {}
 
   onApplicationBootstrap(): void {
-    this.schedule();
+    const { RECONCILE_MS } = this.agent.config;
+    const sweep = [() => this.redispatchExpired(), () => this.redispatchLost(), () => this.prune()];
+    this.working = Promise.all([
+      this.repeat(sweep, () => RECONCILE_MS),
+      this.repeat([() => this.relay()], () =>
+        this.behind ? Math.min(REFILL_MS, RECONCILE_MS) : RECONCILE_MS,
+      ),
+    ]);
   }
 
-  private schedule(): void {
-    if (this.stopped) return;
-    this.timer = setTimeout(() => {
-      this.working = this.sweep().finally(() => this.schedule());
-    }, this.agent.config.RECONCILE_MS);
+  private get stopped(): boolean {
+    return this.stopping.signal.aborted;
   }
 
-  /** One round; failures are logged and left to the next. */
-  async sweep(): Promise<void> {
-    for (const step of [
-      () => this.redispatchExpired(),
-      () => this.redispatchLost(),
-      () => this.relay(),
-      () => this.prune(),
-    ]) {
-      if (this.stopped) return;
-      await step().catch((error: unknown) => this.logger.warn({ err: messageOf(error) }, 'reconciler'));
+  /** Round after round; failures are logged and left to the next. */
+  private async repeat(steps: Array<() => Promise<void>>, pauseMs: () => number): Promise<void> {
+    for (;;) {
+      await sleep(pauseMs(), undefined, { signal: this.stopping.signal }).catch(() => undefined);
+      for (const step of steps) {
+        if (this.stopped) return;
+        await step().catch((error: unknown) => this.logger.warn({ err: messageOf(error) }, 'reconciler'));
+      }
     }
   }
 
+  /** Tells the queue of the oldest dispatches that it was not told of, until it is long. */
   private async relay(): Promise<void> {
     const { id } = this.agent.definition;
     const tell = async (dispatches: Dispatch[]) => {
@@ -74,7 +81,10 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       await this.dispatcher.queue.add(dispatches);
       await failpoint('relay.after-add');
     };
-    while (!this.stopped && (await this.dispatches.relay(id, BATCH, RELAY_HOLD_MS, tell)) === BATCH);
+    do {
+      this.behind = await this.dispatcher.isLong();
+      if (this.behind) return;
+    } while (!this.stopped && (await this.dispatches.relay(id, BATCH, RELAY_HOLD_MS, tell)) === BATCH);
   }
 
   private async redispatchExpired(): Promise<void> {
@@ -122,8 +132,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
+    this.stopping.abort();
     await this.working;
   }
 }

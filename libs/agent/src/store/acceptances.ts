@@ -1,6 +1,6 @@
 import type { AgentTask, TaskStatus } from '#libs/contracts';
 import { Batcher, type Database } from '#libs/database';
-import { insertMessages, messageRows, type TakenAlong } from './outbox.js';
+import { dueAt, insertMessages, messageRows, type TakenAlong } from './outbox.js';
 
 /** A task as its acceptance writes it. */
 export interface NewTask extends Omit<AgentTask, 'sessionId' | 'id' | 'timeoutMs'> {
@@ -35,9 +35,6 @@ export interface Accepted {
   created: boolean;
 }
 
-/** Milliseconds after which the relay takes an acceptance that the queue was not told of. */
-const RELAY_AFTER_MS = 1000;
-
 // The acceptances of one session wait for each other's commit: what has a higher `accepted_no` sees all that have a lower one.
 // A message enters the inbox only with its task: the same one beside it has the same task id and meets the primary key.
 const ACCEPT = {
@@ -68,7 +65,7 @@ const ACCEPT = {
       returning id, agent_id
     ), told as (
       insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
-      select id, 1, agent_id, now() + interval '${RELAY_AFTER_MS} ms' from added
+      select id, 1, agent_id, ${dueAt('now()')} from added
     ), noted as (
       insert into agents.inbox (consumer, message_id)
       select h.consumer, h.id from brought h join added on added.id = h."taskId"

@@ -89,6 +89,25 @@ describe('the relay', () => {
     expect(told).toEqual([{ taskId: id, dispatchNo: 1 }]);
   });
 
+  it('takes tasks in the order of their acceptance, whatever happened to them since', async () => {
+    const ids = [await accept(), await accept(), await accept(), await accept({ sessionId: 's' })];
+    ids.push(await accept({ sessionId: 's' }));
+    const [died, handedOver, , ended, follower] = ids as [string, string, string, string, string];
+    for (const id of [handedOver, ended, died]) await here.runs.claim(id, LEASE_MS);
+    await here.runs.finish(finishOf(ended, 1));
+    await here.runs.release([{ id: handedOver, epoch: 1 }]);
+    await store.expire(died);
+    await age(LEASE_MS);
+    await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100);
+    const told: string[] = [];
+    await eventually(async () => {
+      await relay(here, async ([first]) => void told.push(first!.taskId), 1);
+      return told.length === 4;
+    });
+    expect(told).toEqual(ids.filter((id) => id !== ended));
+    expect(told.at(-1)).toBe(follower);
+  });
+
   it('keeps to its own agent', async () => {
     await accept();
     await makeDue();
@@ -140,6 +159,12 @@ describe('tasks whose worker died', () => {
 });
 
 describe('waiting tasks', () => {
+  /** The queue was told of them `ms` ago. */
+  const toldBefore = async (ms: number) => {
+    await makeDue();
+    await relay(here, async () => undefined);
+    await age(ms);
+  };
   const look = (after = '0', limit = 100) => here.dispatches.waiting(agentId, 1000, after, limit);
   const waiting = async () => (await look()).dispatches;
 
@@ -148,15 +173,23 @@ describe('waiting tasks', () => {
     await here.runs.claim(held, LEASE_MS);
     await here.runs.claim(done, LEASE_MS);
     await here.runs.finish(finishOf(done, 1));
-    await age(2000);
+    await toldBefore(2000);
     await accept();
     expect((await waiting()).map(({ taskId }) => taskId)).toEqual([old]);
+  });
+
+  it('are not those that the queue is still to be told of', async () => {
+    const told = await accept();
+    await toldBefore(2000);
+    await accept();
+    await age(2000);
+    expect((await waiting()).map(({ taskId }) => taskId)).toEqual([told]);
   });
 
   it('are those at the head of their session only', async () => {
     const head = await accept({ sessionId: 's' });
     await accept({ sessionId: 's' });
-    await age(2000);
+    await toldBefore(2000);
     expect((await waiting()).map(({ taskId }) => taskId)).toEqual([head]);
   });
 
@@ -164,14 +197,14 @@ describe('waiting tasks', () => {
     const id = await accept();
     await here.runs.claim(id, LEASE_MS);
     await here.runs.release([{ id, epoch: 1 }]);
-    await age(2000);
+    await toldBefore(2000);
     expect(await waiting()).toMatchObject([{ taskId: id, dispatchNo: 2 }]);
   });
 
   it('are looked for page by page, in the order of their acceptance', async () => {
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push(await accept());
-    await age(2000);
+    await toldBefore(2000);
     const first = await look('0', 3);
     const second = await look(first.next!, 3);
     expect([...first.dispatches, ...second.dispatches].map(({ taskId }) => taskId)).toEqual(ids);
@@ -182,7 +215,7 @@ describe('waiting tasks', () => {
     await accept({ sessionId: 's' });
     for (let i = 0; i < 3; i += 1) await accept({ sessionId: 's' });
     const free = await accept();
-    await age(2000);
+    await toldBefore(2000);
     const { next } = await look('0', 2);
     expect(await look(next!, 2)).toMatchObject({ dispatches: [], next: expect.any(String) as string });
     expect((await look(next!, 3)).dispatches.map(({ taskId }) => taskId)).toEqual([free]);

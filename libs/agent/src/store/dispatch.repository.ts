@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
+import { dueAt } from './outbox.js';
 import { UNFINISHED } from './unfinished-tasks.migration.js';
 
 interface Row {
@@ -18,6 +19,7 @@ export const WAITING = `
     (select coalesce(json_agg(json_build_object('taskId', t.id, 'dispatchNo', t.dispatch_no) order by t.accepted_no), '[]')
      from page t
      where t.lease_until is null and t.dispatched_at < now() - $2 * interval '1 ms'
+       and not exists (select 1 from agents.outbox o where o.task_id = t.id and o.dispatch_no = t.dispatch_no offset 0)
        and not exists (
          select 1 from agents.tasks e
          where e.tenant = t.tenant and e.agent_id = t.agent_id and e.session_id = t.session_id
@@ -30,7 +32,7 @@ export class DispatchRepository {
   constructor(@Inject(Database) private readonly database: Database) {}
 
   /**
-   * Hands due dispatches to `tell` and forgets them when it resolves. What is being told belongs to this relay for `holdMs`
+   * Hands due dispatches, those of the oldest tasks first, to `tell` and forgets them when it resolves. What is being told belongs to this relay for `holdMs`
    * milliseconds, so that two relays never tell the same and no connection waits for the queue. Returns how many.
    */
   async relay(
@@ -41,11 +43,13 @@ export class DispatchRepository {
   ): Promise<number> {
     const rows = await this.database.query<Row>(
       `with due as (
-         select task_id, dispatch_no from agents.outbox where agent_id = $1 and due_at <= now() order by due_at limit $2
-         for update skip locked)
-       update agents.outbox o set due_at = now() + $3 * interval '1 ms' from due
-       where o.task_id = due.task_id and o.dispatch_no = due.dispatch_no
-       returning o.task_id, o.dispatch_no`,
+         select task_id, dispatch_no, due_at from agents.outbox where agent_id = $1 and due_at <= now() order by due_at limit $2
+         for update skip locked
+       ), held as (
+         update agents.outbox o set due_at = now() + $3 * interval '1 ms' from due
+         where o.task_id = due.task_id and o.dispatch_no = due.dispatch_no
+       )
+       select task_id, dispatch_no from due order by due_at`,
       [agentId, limit, holdMs],
     );
     if (rows.length === 0) return 0;
@@ -69,8 +73,8 @@ export class DispatchRepository {
 
   /**
    * Of the next `limit` unfinished tasks after `after`, by `accepted_no`, those that wait for a worker for longer than `olderThanMs`:
-   * they should have a job in Redis. Those behind an earlier task of their session have none (`offset 0`: see `CLAIM`). `next` is where to
-   * go on, null at the end: a look costs the same however many wait.
+   * they should have a job in Redis. Those behind an earlier task of their session have none, nor those that are still in the outbox
+   * (`offset 0`: see `CLAIM`). `next` is where to go on, null at the end: a look costs the same however many wait.
    */
   async waiting(
     agentId: string,
@@ -100,10 +104,10 @@ export class DispatchRepository {
     const rows = await this.database.query<Row>(
       `with chosen as (${which}), again as (
          update agents.tasks t set dispatch_no = t.dispatch_no + 1, dispatched_at = now() from chosen where t.id = chosen.id
-         returning t.id as task_id, t.dispatch_no, t.agent_id
+         returning t.id as task_id, t.dispatch_no, t.agent_id, t.created_at
        ), told as (
          insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
-         select task_id, dispatch_no, agent_id, now() + interval '1 s' from again
+         select task_id, dispatch_no, agent_id, ${dueAt('created_at')} from again
        )
        select task_id, dispatch_no from again`,
       values,

@@ -1,5 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { handoffTables } from '#libs/messaging';
+import { OutboxOrder1764460000000 } from './outbox-order.migration.js';
 import { RelayTurns1764200000001 } from './relay-turns.migration.js';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
 import { UnderWay1764400000000 } from './under-way.migration.js';
@@ -105,4 +106,5 @@ export const MIGRATIONS = [
   UnfinishedTasks1764200000000,
   RelayTurns1764200000001,
   UnderWay1764400000000,
+  OutboxOrder1764460000000,
 ];

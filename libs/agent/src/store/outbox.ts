@@ -1,5 +1,11 @@
 import type { OutboxMessage } from '#libs/messaging';
 
+/**
+ * When the relay takes the dispatch of a task: by the time of its acceptance, so that one that is dispatched again keeps its place before
+ * younger ones. A new task waits a second: until then it is told to the queue at once.
+ */
+export const dueAt = (acceptedAt: string): string => `${acceptedAt} + interval '1 s'`;
+
 /** A message as a row of a statement's JSON parameter; absent members become null. */
 interface MessageRow {
   /** Place in the order of publishing. */

@@ -1,8 +1,8 @@
 import { Pool } from 'pg';
 import { KEYED_PLANS, type Database, type Query } from '#libs/database';
-import { OutboxRepository } from '#libs/messaging';
+import { OutboxRepository, type Dispatch } from '#libs/messaging';
 import { openStore, type Store } from '../agent.fixture.js';
-import { WAITING } from './dispatch.repository.js';
+import { DispatchRepository, WAITING } from './dispatch.repository.js';
 import { CLAIM } from './run.statements.js';
 
 jest.setTimeout(60_000);
@@ -83,6 +83,26 @@ describe('planned without statistics, with many waiting tasks', () => {
     const looked = await pages(WAITING, 'text, int, bigint, int', `'${AGENT}', 1000, 2000, 2000`);
     expect(looked).toBeGreaterThan(2000);
     expect(looked).toBeLessThan(20 * 2000);
+  });
+
+  it('what the queue is told next costs no more than its own rows', async () => {
+    await store.sql.query('alter table agents.outbox set (autovacuum_enabled = false)');
+    await store.sql.query(
+      `insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
+       select id, 1, agent_id, created_at + accepted_no * interval '1 us' from agents.tasks where agent_id = $1`,
+      [AGENT],
+    );
+    let told: Dispatch[] = [];
+    const read = await rowsRead('agents.outbox', (database) =>
+      new DispatchRepository(database).relay(
+        AGENT,
+        100,
+        1000,
+        async (dispatches) => void (told = dispatches),
+      ),
+    );
+    expect(told).toHaveLength(100);
+    expect(read).toBeLessThan(600);
   });
 
   it('a claim costs a few pages', async () => {

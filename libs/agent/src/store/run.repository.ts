@@ -3,7 +3,7 @@ import type { Subject } from '#libs/auth';
 import type { EntryBody, JournalEntry, TaskStatus } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import type { Dispatch } from '#libs/messaging';
-import { messageRows, type TakenAlong } from './outbox.js';
+import { dueAt, messageRows, type TakenAlong } from './outbox.js';
 import { APPEND, CLAIM, FACTS, FINISH, FINISH_UNHELD } from './run.statements.js';
 
 /** What was asked, and for whom. */
@@ -215,9 +215,10 @@ export class RunRepository {
        ), released as (
          update agents.tasks t set lease_until = null, dispatch_no = t.dispatch_no + 1, dispatched_at = now()
          from mine where t.id = mine.id
-         returning t.id, t.dispatch_no, t.agent_id
+         returning t.id, t.dispatch_no, t.agent_id, t.created_at
        ), told as (
-         insert into agents.outbox (task_id, dispatch_no, agent_id, due_at) select id, dispatch_no, agent_id, now() from released
+         insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
+         select id, dispatch_no, agent_id, ${dueAt('created_at')} from released
        )
        select id, dispatch_no from released`,
       [held.map(({ id }) => id), held.map(({ epoch }) => epoch)],

@@ -1,5 +1,5 @@
 import type { Statement } from '#libs/database';
-import { insertStepMessages } from './outbox.js';
+import { dueAt, insertStepMessages } from './outbox.js';
 
 /** Columns of a task that say what was asked. */
 export const FACTS = `id, tenant, user_id, scopes, subject_token, session_id, prompt, metadata, max_steps, token_budget, traceparent, reply_to, stream_steps,
@@ -90,10 +90,10 @@ const finishStatement = (name: string, epoch: string, condition: string): Statem
           and s.finished_at is null and s.status = 'pending' and s.id <> ended.id
         order by s.accepted_no limit 1) s
       where t.id = s.id
-      returning t.id, t.dispatch_no, t.agent_id, ended.id as after
+      returning t.id, t.dispatch_no, t.agent_id, t.created_at, ended.id as after
     ), told as (
       insert into agents.outbox (task_id, dispatch_no, agent_id, due_at)
-      select id, dispatch_no, agent_id, now() + interval '1 s' from successor
+      select id, dispatch_no, agent_id, ${dueAt('created_at')} from successor
     )
     select ended.id, ended.epoch, ended.finished_at, successor.id as next_id, successor.dispatch_no as next_no
     from ended left join successor on successor.after = ended.id`,
