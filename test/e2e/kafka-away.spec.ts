@@ -38,7 +38,7 @@ describe('while Kafka is away', () => {
     );
     await sql.end();
     expect(rows).toEqual([
-      { kind: 'AgentEvent', n: 4 },
+      { kind: 'AgentEvent', n: 2 },
       { kind: 'DeadLetterEvent', n: 1 },
     ]);
   });

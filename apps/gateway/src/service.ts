@@ -3,6 +3,7 @@ import {
   bounded,
   GRPC_TLS_CONFIG,
   loadConfig,
+  redisUrl,
   str,
   TRUSTED_PROXIES_CONFIG,
   type ServiceFactory,
@@ -17,7 +18,10 @@ const service: ServiceFactory = (env) => {
   const config = loadConfig(env, {
     AGENT_GRPC_URLS: str({ desc: 'The agents: agent-search=grpc://host:port,…' }),
     ...AUTH_CONFIG,
-    REDIS_URL: str({ default: '', desc: 'Counts requests over all instances; without it, per instance' }),
+    REDIS_URL: redisUrl({
+      default: '',
+      desc: 'Counts requests over all instances; without it, per instance',
+    }),
     RATE_LIMIT_PER_MINUTE: bounded(
       1,
       10_000_000,

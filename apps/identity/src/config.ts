@@ -1,5 +1,5 @@
 import { clientSecret, DEFAULT_ISSUER } from '#libs/auth';
-import { bounded, loadConfig, str, TRUSTED_PROXIES_CONFIG, type Env } from '#libs/chassis';
+import { bounded, loadConfig, postgresUrl, str, TRUSTED_PROXIES_CONFIG, type Env } from '#libs/chassis';
 import { LONGEST_MESSAGE_DAYS } from '#libs/contracts';
 import { readClients, type Client } from './clients/client.js';
 
@@ -22,7 +22,7 @@ export interface IdentityConfig {
 /** @throws TerminalError `configuration` naming every wrong variable */
 export function readConfig(env: Env): IdentityConfig {
   const config = loadConfig(env, {
-    DATABASE_URL: str({ desc: 'Postgres; the service keeps to its schema `identity`' }),
+    DATABASE_URL: postgresUrl({ desc: 'Postgres; the service keeps to its schema `identity`' }),
     BATON_TOKEN_ISSUER: str({ default: DEFAULT_ISSUER, desc: 'The `iss` of all tokens' }),
     IDENTITY_CLIENTS: str({ desc: 'JSON: the services that may ask for tokens, with their secrets' }),
     IDENTITY_KEY_SECRET: clientSecret({ desc: 'Encrypts the signing keys in Postgres' }),

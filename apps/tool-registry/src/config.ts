@@ -1,4 +1,4 @@
-import { bounded, json, loadConfig, str, type Env } from '#libs/chassis';
+import { bounded, json, loadConfig, postgresUrl, redisUrl, str, type Env } from '#libs/chassis';
 import { AUTH_CONFIG, type AuthConfig } from '#libs/auth';
 import { TerminalError } from '#libs/contracts';
 
@@ -27,8 +27,8 @@ export interface RegistryConfig {
 /** @throws TerminalError `configuration` naming every wrong variable. */
 export function readConfig(env: Env): RegistryConfig {
   const config = loadConfig(env, {
-    DATABASE_URL: str({ desc: 'Postgres' }),
-    REDIS_URL: str({ desc: 'Redis, for rate limits over all instances' }),
+    DATABASE_URL: postgresUrl({ desc: 'Postgres' }),
+    REDIS_URL: redisUrl({ desc: 'Redis, for rate limits over all instances' }),
     ...AUTH_CONFIG,
     BATON_ENV: str({ default: 'production', choices: ['development', 'production'] }),
     TOOL_ACL: json<Grants>({ default: DEFAULT_GRANTS, desc: 'JSON: agent → tools that it may call' }),

@@ -1,5 +1,5 @@
 import { AUTH_CONFIG } from '#libs/auth';
-import { bool, bounded, loadConfig, str, url, type Env } from '#libs/chassis';
+import { bool, bounded, loadConfig, postgresUrl, redisUrl, str, url, type Env } from '#libs/chassis';
 import { LLM_CONFIG } from '#libs/llm';
 import { HANDOFF_CONFIG } from '#libs/messaging';
 
@@ -9,9 +9,9 @@ export function agentConfig(env: Env) {
     ...LLM_CONFIG,
     ...AUTH_CONFIG,
     ...HANDOFF_CONFIG,
-    DATABASE_URL: str({ desc: 'Postgres of the schema `agents`' }),
+    DATABASE_URL: postgresUrl({ desc: 'Postgres of the schema `agents`' }),
     DATABASE_POOL: bounded(2, 100)({ default: 8, desc: 'Connections to Postgres' }),
-    REDIS_URL: str({ desc: 'Redis of the queue and the live events' }),
+    REDIS_URL: redisUrl({ desc: 'Redis of the queue and the live events' }),
     TOOL_REGISTRY_URL: url({ desc: 'Base URL of the tool registry' }),
     ALLOWED_CALLERS: str({
       default: 'orchestrator,supervisor,gateway',

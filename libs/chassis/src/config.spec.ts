@@ -1,4 +1,4 @@
-import { bool, bounded, loadConfig, str, url } from './config.js';
+import { bool, bounded, kafkaBrokers, loadConfig, postgresUrl, redisUrl, str, url } from './config.js';
 
 const SPECS = {
   DATABASE_URL: str(),
@@ -7,6 +7,8 @@ const SPECS = {
   LEVEL: str({ default: 'info', choices: ['info', 'debug'] }),
   FLAG: bool({ default: false }),
 };
+
+const ADDRESSES = { DATABASE_URL: postgresUrl(), REDIS_URL: redisUrl(), KAFKA_BROKERS: kafkaBrokers() };
 
 describe('configuration', () => {
   it('is typed and has its defaults', () => {
@@ -42,5 +44,26 @@ describe('configuration', () => {
       A: 1,
       B: 100,
     });
+  });
+
+  it.each([
+    ['postgres://me:secret@db:5432/baton', 'rediss://:secret@cache:6380/1', 'kafka-1:9092, kafka-2:9092'],
+    ['postgresql://db/baton?sslmode=require', 'redis://cache', 'localhost:9092'],
+    ['', '', ''],
+  ])('takes addresses as clients know them (%s)', (DATABASE_URL, REDIS_URL, KAFKA_BROKERS) => {
+    const env = { DATABASE_URL, REDIS_URL, KAFKA_BROKERS };
+    expect(loadConfig(env, ADDRESSES)).toMatchObject(env);
+  });
+
+  it('says how an address has to look, without the one that was given: it may hold a password', () => {
+    const load = () =>
+      loadConfig(
+        { DATABASE_URL: 'me:secret@db', REDIS_URL: 'https://:secret@x', KAFKA_BROKERS: 'secret' },
+        ADDRESSES,
+      );
+    expect(load).toThrow(
+      /DATABASE_URL: an address like postgres:.*REDIS_URL: .*redis:.*KAFKA_BROKERS: .*kafka-1:9092/,
+    );
+    expect(load).not.toThrow(/secret/);
   });
 });

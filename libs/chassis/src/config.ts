@@ -20,6 +20,21 @@ export const bounded = (min: number, max: number) =>
     return value;
   });
 
+/** Connection addresses; an empty one is none. They may hold passwords: the error does not repeat them. */
+const address = (example: string, accepted: RegExp) =>
+  makeValidator<string>((input) => {
+    if (input === '' || accepted.test(input)) return input;
+    throw new EnvError(`an address like ${example} is wanted`);
+  });
+
+export const postgresUrl = address('postgres://user:password@host:5432/database', /^postgres(ql)?:\/\/\S+$/);
+export const redisUrl = address('redis://host:6379', /^rediss?:\/\/\S+$/);
+/** Separated by commas. */
+export const kafkaBrokers = address(
+  'kafka-1:9092,kafka-2:9092',
+  /^\s*[^\s:,]+:\d+\s*(,\s*[^\s:,]+:\d+\s*)*$/,
+);
+
 /**
  * Reads a service's variables once, typed, with their defaults.
  * @throws TerminalError `configuration` that names every missing or wrong variable at once.

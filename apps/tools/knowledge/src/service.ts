@@ -1,5 +1,5 @@
 import { AUTH_CONFIG, AuthModule } from '#libs/auth';
-import { bounded, loadConfig, str, url, type Env, type ServiceDefinition } from '#libs/chassis';
+import { bounded, loadConfig, postgresUrl, str, url, type Env, type ServiceDefinition } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
 import { EMBEDDING_CONFIG, embedderModule } from '#libs/llm';
 import { serveTools } from '#libs/tools';
@@ -13,7 +13,7 @@ import type { WebSearch } from './web-providers.js';
 import { webSearchTool } from './web-search.tool.js';
 
 const CONFIG = {
-  DATABASE_URL: str({ desc: 'Postgres; the service keeps to its schema `knowledge`' }),
+  DATABASE_URL: postgresUrl({ desc: 'Postgres; the service keeps to its schema `knowledge`' }),
   ...AUTH_CONFIG,
   TOOL_REGISTRY_URL: url({ desc: 'Where the tools are registered' }),
   SERVICE_URL: url({

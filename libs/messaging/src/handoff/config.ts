@@ -1,8 +1,8 @@
-import { bool, bounded, str } from '#libs/chassis';
+import { bool, bounded, kafkaBrokers, str } from '#libs/chassis';
 
 /** Variables of a service that hands off, for its `loadConfig`. */
 export const HANDOFF_CONFIG = {
-  KAFKA_BROKERS: str({
+  KAFKA_BROKERS: kafkaBrokers({
     default: '',
     desc: 'host:port of brokers, separated by commas; empty: hand-offs go over Redis',
   }),

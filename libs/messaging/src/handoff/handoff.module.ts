@@ -16,6 +16,7 @@ import { InboxRepository } from './inbox.repository.js';
 import { HANDOFF_METRIC_PROVIDERS, HandoffMetrics } from './metrics.js';
 import { HANDOFF_OPTIONS, KAFKA, type HandoffOptions } from './options.js';
 import { OutboxRepository } from './outbox.repository.js';
+import { Outgoing } from './outgoing.js';
 import { MessageReceiver } from './receiver.js';
 import { MessageRelay } from './relay.js';
 import { SchemaRegistration } from './schema-registration.js';
@@ -92,6 +93,7 @@ export class HandoffModule {
         HandoffConnection,
         OutboxRepository,
         InboxRepository,
+        Outgoing,
         MessageRelay,
         HandoffHousekeeping,
         HandoffConsumers,

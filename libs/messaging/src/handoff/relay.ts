@@ -5,26 +5,14 @@ import {
   type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
-import { Tokens } from '#libs/auth';
 import { failpoint, LOGGER } from '#libs/chassis';
-import {
-  DEAD_LETTERS_TOPIC,
-  BatonError,
-  messageOf,
-  recipientOf,
-  RetryableError,
-  TerminalError,
-  type DeadLetterEvent,
-} from '#libs/contracts';
+import { BatonError, messageOf, RetryableError, TerminalError } from '#libs/contracts';
 import { Batcher } from '#libs/database';
 import type { Logger } from '#libs/telemetry';
-import { HEADROOM_BYTES, MessageCodec } from '../avro/codec.js';
-import { barestLetter, unsendable } from './dead-letter.js';
-import { envelopeBytes, envelopeHeaders } from './envelope.js';
 import { HANDOFF, type Delivery, type Handoff, type OutgoingMessage } from './handoff.js';
 import { HandoffMetrics } from './metrics.js';
-import { HANDOFF_OPTIONS, type HandoffOptions } from './options.js';
 import { OutboxRepository, type HeldMessage } from './outbox.repository.js';
+import { Outgoing } from './outgoing.js';
 
 /** A stop waits so long for the batch in hand: the whole service has 10 s. */
 const FINISH_MS = 4000;
@@ -39,10 +27,6 @@ const REST_MS = 500;
 const LONGEST_LOOK_MS = 300_000;
 
 const MOST_TOLD = 1000;
-/** Characters; an endless key may be what was wrong. */
-const MAX_LETTER_KEY = 1024;
-/** Codes of what no token can be the reason of. */
-const ABOUT_CONTENT = new Set(['avro-invalid', 'message-too-large']);
 
 interface Ready {
   message: HeldMessage;
@@ -80,10 +64,8 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
   constructor(
     @Inject(OutboxRepository) private readonly outbox: OutboxRepository,
     @Inject(HANDOFF) private readonly handoff: Handoff,
-    @Inject(MessageCodec) private readonly codec: MessageCodec,
-    @Inject(Tokens) private readonly tokens: Tokens,
+    @Inject(Outgoing) private readonly outgoing: Outgoing,
     @Inject(HandoffMetrics) private readonly metrics: HandoffMetrics,
-    @Inject(HANDOFF_OPTIONS) private readonly options: HandoffOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.deliveries = new Batcher(async (ids) => {
@@ -166,7 +148,7 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     await failpoint('outbox.after-take');
     const { found, unknown } = await this.lookUp(held);
     const notFound = new Set(unknown);
-    const prepared = await Promise.all(unknown.map((message) => this.prepare(message)));
+    const prepared = await Promise.all(unknown.map((message) => this.outgoing.prepare(message)));
     const ready: Ready[] = [];
     const waiting: HeldMessage[] = [];
     const blocked = new Set<string>();
@@ -272,52 +254,15 @@ export class MessageRelay implements OnApplicationBootstrap, BeforeApplicationSh
     );
   }
 
-  private async prepare(message: HeldMessage): Promise<OutgoingMessage | BatonError> {
-    const { id, destination: topic, key, kind, body, traceparent, createdAt, subject } = message;
-    try {
-      const { value, headers } = this.codec.encode(kind, body);
-      const recipient = recipientOf(topic, body);
-      const about = (body as { task_id?: string | null }).task_id ?? null;
-      Object.assign(
-        headers,
-        envelopeHeaders({ id, source: this.options.service, kind, traceparent, createdAt, subject: about }),
-      );
-      // Without a token to exchange, the service speaks for itself alone.
-      const onBehalf = subject.token === null ? undefined : subject;
-      if (recipient !== null) headers['authorization'] = await this.tokens.authorization(recipient, onBehalf);
-      if (envelopeBytes(key, headers) > HEADROOM_BYTES)
-        throw new TerminalError('message-too-large', `Key and headers may have ${HEADROOM_BYTES} bytes`);
-      return { id, topic, key, headers, value, createdAt };
-    } catch (error) {
-      if (error instanceof RetryableError || error instanceof TerminalError) return error;
-      return new TerminalError('unsendable', messageOf(error), { cause: error });
-    }
-  }
-
-  /**
-   * What can never be sent becomes a dead letter. False for what stays: a dead letter for which this service gets no token. That is for its operator
-   * to mend, and until then nothing of it can be sent.
-   */
+  /** What can never be sent becomes a dead letter; false for what stays, as nothing can replace it. */
   private async bury(message: HeldMessage, cause: TerminalError): Promise<boolean> {
     this.metrics.published(message.kind, 'poison');
     const fields = { message_id: message.id, kind: message.kind, code: cause.code, err: cause.message };
     this.logger.error(fields, 'message cannot be sent');
-    const letter = this.letterOf(message, cause);
+    const letter = this.outgoing.replacement(message, cause);
     if (!letter) return false;
-    await this.outbox.replace(message.id, {
-      destination: DEAD_LETTERS_TOPIC,
-      key: message.key.length <= MAX_LETTER_KEY ? message.key : message.id,
-      kind: 'DeadLetterEvent',
-      body: letter,
-    });
+    await this.outbox.replace(message.id, letter);
     this.woken = true;
     return true;
-  }
-
-  /** What replaces a message that cannot be sent; it loses the token on behalf of its user. */
-  private letterOf(message: HeldMessage, cause: TerminalError): DeadLetterEvent | null {
-    if (message.kind !== 'DeadLetterEvent') return unsendable(message, cause, this.options.service);
-    if (ABOUT_CONTENT.has(cause.code)) return barestLetter(message.body, this.options.service);
-    return message.subject.token === null ? null : (message.body as DeadLetterEvent);
   }
 }
