@@ -4,6 +4,7 @@ import { Pool } from 'pg';
 import { startService, type RunningService } from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
 import { Channels, MessagingModule } from '#libs/messaging';
+import { AGENT } from './agent.js';
 import { TaskFeed } from './feed.js';
 import { call, reply } from './loop/journal.fixture.js';
 import { DispatchRepository } from './store/dispatch.repository.js';
@@ -90,7 +91,13 @@ function startProcess(url: string, redisUrl: string): Promise<RunningService> {
         DatabaseModule.forRoot({ url, schema: 'agents', migrations: MIGRATIONS, poolMax: 4 }),
         MessagingModule.forRoot(redisUrl),
       ],
-      providers: [TaskRepository, RunRepository, DispatchRepository, TaskFeed],
+      providers: [
+        { provide: AGENT, useValue: { definition: { id: AGENT_ID } } },
+        TaskRepository,
+        RunRepository,
+        DispatchRepository,
+        TaskFeed,
+      ],
     }),
     { PORT: '0', HOST: '127.0.0.1', LOG_LEVEL: 'silent' },
   );

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import type { JournalEntry } from '#libs/contracts';
 import {
+  AGENT_ID,
   entryOf,
   eventually,
   finishOf,
@@ -211,6 +212,23 @@ describe('waiting for the end', () => {
     const waiters = Array.from({ length: 5 }, () => elsewhere.feed.waitForEnd(id, 60_000));
     await end(id, 1, announced);
     expect(await Promise.all(waiters)).toEqual([true, true, true, true, true]);
+  });
+
+  it('is told by Redis alone where the task runs elsewhere, without a word of its entries', async () => {
+    const redis = new Redis(store.redisUrl);
+    const polled = jest.spyOn(elsewhere.tasks, 'ended').mockResolvedValue([]);
+    try {
+      const ids = [await running(), await running()];
+      const waiters = ids.map((id) => elsewhere.feed.waitForEnd(id, 60_000, undefined, true));
+      await eventually(async () => (await redis.pubsub('NUMSUB', `baton:ended:${AGENT_ID}`))[1] === 1);
+      expect(await redis.pubsub('CHANNELS', 'baton:task:*')).toEqual([]);
+      await write(ids[0]!, 1, true);
+      for (const [i, id] of ids.entries()) await end(id, 2 - i, true);
+      expect(await Promise.all(waiters)).toEqual([true, true]);
+    } finally {
+      polled.mockRestore();
+      redis.disconnect();
+    }
   });
 
   it('gives up in time, and when nobody waits any more', async () => {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { BatonError, type JournalEntry, type LiveDelta } from '#libs/contracts';
 import { Channels } from '#libs/messaging';
+import { AGENT, type Agent } from './agent.js';
 import { RunRepository } from './store/run.repository.js';
 import { TaskRepository } from './store/task.repository.js';
 
@@ -9,6 +10,8 @@ import { TaskRepository } from './store/task.repository.js';
 export type FeedItem = { entry: JournalEntry } | { delta: LiveDelta };
 
 const channelOf = (taskId: string): string => `baton:task:${taskId}`;
+/** Ids of an agent's tasks that ended: who waits for ends alone needs no subscription for each, and gets none of their entries. */
+const endsOf = (agentId: string): string => `baton:ended:${agentId}`;
 /** A watcher looks into the journal this often, whatever Redis says. */
 const CATCH_UP_MS = 2000;
 /** Messages that a slow watcher may leave unread before they are dropped for a look into the journal. */
@@ -24,8 +27,10 @@ const POLL_MS = 1000;
 export class TaskFeed implements OnApplicationShutdown {
   private readonly waiters = new Map<string, Set<() => void>>();
   private poll?: NodeJS.Timeout;
+  private listening?: Promise<unknown>;
 
   constructor(
+    @Inject(AGENT) private readonly agent: Pick<Agent, 'definition'>,
     @Inject(Channels) private readonly channels: Channels,
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(TaskRepository) private readonly tasks: TaskRepository,
@@ -33,7 +38,9 @@ export class TaskFeed implements OnApplicationShutdown {
 
   announce(taskId: string, item: FeedItem): void {
     this.channels.publish(channelOf(taskId), JSON.stringify(item));
-    if ('entry' in item && item.entry.body.kind === 'finish') this.wake(taskId);
+    if (!('entry' in item && item.entry.body.kind === 'finish')) return;
+    this.channels.publish(endsOf(this.agent.definition.id), taskId);
+    this.wake(taskId);
   }
 
   /**
@@ -95,19 +102,23 @@ export class TaskFeed implements OnApplicationShutdown {
     signal?.addEventListener('abort', giveUp, { once: true });
     if (signal?.aborted) giveUp();
     this.addWaiter(taskId, onEnd);
-    const unsubscribe = await this.channels.subscribe(channelOf(taskId), (text) => {
-      if (isFinish(text)) onEnd();
-    });
     try {
-      // It may have ended before the subscription was there.
+      await this.listen();
+      // It may have ended before anybody listened.
       if (!accepted && (await this.tasks.hasEnded(taskId).catch(() => false))) return true;
       return await answer;
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', giveUp);
       this.removeWaiter(taskId, onEnd);
-      unsubscribe();
     }
+  }
+
+  /** From the first waiter on, for ever. */
+  private listen(): Promise<unknown> {
+    return (this.listening ??= this.channels.subscribe(endsOf(this.agent.definition.id), (taskId) =>
+      this.wake(taskId),
+    ));
   }
 
   private addWaiter(taskId: string, onEnd: () => void): void {
@@ -149,13 +160,6 @@ async function whenPossible<T>(read: () => Promise<T>, signal: AbortSignal): Pro
       await sleep(500, undefined, { signal }).catch(() => undefined);
     }
   }
-}
-
-/** Most messages are told apart without being parsed; a tool's result may hold the same words. */
-function isFinish(text: string): boolean {
-  if (!text.includes('"kind":"finish"')) return false;
-  const item = JSON.parse(text) as FeedItem;
-  return 'entry' in item && item.entry.body.kind === 'finish';
 }
 
 /** Messages between a subscription and its watcher. */
