@@ -19,7 +19,7 @@ const BATCH = 500;
 const LOOK = 2000;
 /** Batches without a task that should have a job, in one sweep. */
 const PASSED_AT_ONCE = 10;
-/** A long queue is looked at so often: what workers take in between should be less than it holds. */
+/** A long queue is filled up so often: what workers take in between should be less than it holds. */
 const REFILL_MS = 250;
 /** Longer than telling the queue can take. */
 const RELAY_HOLD_MS = 5000;
@@ -48,13 +48,14 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   ) {}
 
   onApplicationBootstrap(): void {
-    const { RECONCILE_MS } = this.agent.config;
-    const sweep = [() => this.redispatchExpired(), () => this.redispatchLost(), () => this.prune()];
     this.working = Promise.all([
-      this.repeat(sweep, () => RECONCILE_MS),
-      this.repeat([() => this.relay()], () =>
-        this.behind ? Math.min(REFILL_MS, RECONCILE_MS) : RECONCILE_MS,
-      ),
+      this.repeat(this.agent.config.RECONCILE_MS, [
+        () => this.redispatchExpired(),
+        () => this.redispatchLost(),
+        () => this.relay(),
+        () => this.prune(),
+      ]),
+      this.repeat(REFILL_MS, [async () => void (this.behind && (await this.relay()))]),
     ]);
   }
 
@@ -63,9 +64,9 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /** Round after round; failures are logged and left to the next. */
-  private async repeat(steps: Array<() => Promise<void>>, pauseMs: () => number): Promise<void> {
+  private async repeat(pauseMs: number, steps: Array<() => Promise<void>>): Promise<void> {
     for (;;) {
-      await sleep(pauseMs(), undefined, { signal: this.stopping.signal }).catch(() => undefined);
+      await sleep(pauseMs, undefined, { signal: this.stopping.signal }).catch(() => undefined);
       for (const step of steps) {
         if (this.stopped) return;
         await step().catch((error: unknown) => this.logger.warn({ err: messageOf(error) }, 'reconciler'));
