@@ -173,7 +173,7 @@ export class ChaosStack {
 
   /**
    * Resolves when the only living agent's reconciler has made a whole round since the call, however long that takes: the relay is
-   * its last step but one, so all steps lie between two rows of the outbox (of no task) that were put there one after the other.
+   * one of its steps, so all steps lie between two rows of the outbox (of no task) that were put there one after the other.
    */
   async reconcilerRound(): Promise<void> {
     for (let passed = 0; passed < 2; passed += 1) {

@@ -101,7 +101,7 @@ async function batonRate(
   for (;;) {
     const [row] = await baton.database.query<{ accepted: number; last: number }>(
       `select count(*)::int as accepted, (extract(epoch from max(created_at)) * 1000)::float8 as last
-       from agents.tasks where tenant = $1 and agent_id = $2 and accepted_no > $3`,
+       from agents.tasks where tenant = $1 and agent_id = $2 and accepted_no > $3 and accepted_no > 0`,
       [NOBODY.tenant, SPAWNED_AGENT, before],
     );
     if (row!.accepted === count) return (count / (row!.last - started)) * 1000;
@@ -114,7 +114,7 @@ async function batonRate(
 /** Counting what comes after it takes an index, and little of the time that is measured. */
 async function lastAccepted({ database }: Context['baton']): Promise<string> {
   const [row] = await database.query<{ last: string }>(
-    'select coalesce(max(accepted_no), 0) as last from agents.tasks where tenant = $1 and agent_id = $2',
+    'select coalesce(max(accepted_no), 0) as last from agents.tasks where tenant = $1 and agent_id = $2 and accepted_no > 0',
     [NOBODY.tenant, SPAWNED_AGENT],
   );
   return row!.last;

@@ -30,16 +30,22 @@ afterAll(async () => {
 let agentId: string;
 let queue: Queue;
 let reconciler: Reconciler;
+/** How often it swept. */
+let sweeps: jest.SpyInstance;
 beforeEach(() => {
   agentId = `agent-${randomBytes(4).toString('hex')}`;
   queue = new Queue(`test.${agentId}`, { connection: { url: store.redisUrl } });
+});
+const reconcile = (everyMs = RECONCILE_MS) => {
   const noRoom = { offer: () => false } as unknown as LocalRuns;
   const dispatcher = new Dispatcher(queue, { commands: redis } as RedisConnections, noRoom);
-  const config = { RECONCILE_MS, LEASE_MS: 1000, LOST_AFTER_MS: 0, RETENTION_DAYS: 30 };
+  const config = { RECONCILE_MS: everyMs, LEASE_MS: 1000, LOST_AFTER_MS: 0, RETENTION_DAYS: 30 };
   const agent = { definition: { id: agentId }, config } as Agent;
   const { dispatches, tasks } = store.here;
+  sweeps = jest.spyOn(dispatches, 'redispatchExpired');
   reconciler = new Reconciler(agent, dispatches, tasks, dispatcher, pino({ level: 'silent' }));
-});
+  reconciler.onApplicationBootstrap();
+};
 afterEach(async () => {
   await reconciler.beforeApplicationShutdown();
   await queue.obliterate({ force: true });
@@ -73,7 +79,7 @@ it('keeps what comes behind a long queue in the outbox, and tells it in its orde
   const looked = jest.spyOn(redis, 'llen');
   const ids = await accept(7);
   await makeDue();
-  reconciler.onApplicationBootstrap();
+  reconcile();
   await eventually(() => looked.mock.calls.length >= 5);
   expect(await inOutbox()).toBe(7);
   expect(await queue.getWaitingCount()).toBe(LONG);
@@ -90,7 +96,7 @@ it('tells a short queue all that is due, batch after batch', async () => {
   await fill(LONG - 1);
   const ids = await accept(3);
   await makeDue();
-  reconciler.onApplicationBootstrap();
+  reconcile();
   await eventually(async () => (await inOutbox()) === 0);
   expect((await inQueue()).slice(LONG - 1)).toEqual(ids);
 });
@@ -98,7 +104,7 @@ it('tells a short queue all that is due, batch after batch', async () => {
 it('dispatches anew what was in a queue that is gone, also while others wait in the outbox', async () => {
   const lost = await accept(3);
   await makeDue();
-  reconciler.onApplicationBootstrap();
+  reconcile();
   await eventually(async () => (await inQueue()).length === 3);
   await eventually(async () => (await inOutbox()) === 0);
   await fill(LONG);
@@ -110,4 +116,17 @@ it('dispatches anew what was in a queue that is gone, also while others wait in 
   await eventually(async () => (await inQueue()).length === 5);
   expect((await inQueue()).toSorted()).toEqual([...lost, ...behind].toSorted());
   expect(await dispatchedAgain()).toBe(3);
+});
+
+it('fills a queue that was long up between two sweeps, also with what becomes due only then', async () => {
+  await fill(LONG);
+  const old = await accept(3);
+  await makeDue();
+  reconcile(4000);
+  await eventually(() => sweeps.mock.calls.length === 1);
+  const young = await accept(2);
+  await queue.drain();
+  await eventually(async () => (await inOutbox()) === 0);
+  expect(await inQueue()).toEqual([...old, ...young]);
+  expect(sweeps).toHaveBeenCalledTimes(1);
 });

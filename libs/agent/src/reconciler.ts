@@ -21,6 +21,8 @@ const LOOK = 2000;
 const PASSED_AT_ONCE = 10;
 /** A long queue is filled up so often: what workers take in between should be less than it holds. */
 const REFILL_MS = 250;
+/** Longer than what was left to the relay takes to become due. */
+const BEHIND_MS = 2000;
 /** Longer than telling the queue can take. */
 const RELAY_HOLD_MS = 5000;
 const PRUNE_EVERY_MS = 600_000;
@@ -34,8 +36,8 @@ const PRUNE_BATCH = 200;
 export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly stopping = new AbortController();
   private working: Promise<unknown> = Promise.resolve();
-  /** The outbox may hold more than the queue was told of. */
-  private behind = false;
+  /** Until then the outbox may hold what the queue was not told of because it was long. */
+  private behindUntil = -Infinity;
   private lookedUpTo = '0';
   private prunedAt = 0;
 
@@ -51,11 +53,13 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
     this.working = Promise.all([
       this.repeat(this.agent.config.RECONCILE_MS, [
         () => this.redispatchExpired(),
-        () => this.redispatchLost(),
         () => this.relay(),
+        () => this.redispatchLost(),
         () => this.prune(),
       ]),
-      this.repeat(REFILL_MS, [async () => void (this.behind && (await this.relay()))]),
+      this.repeat(REFILL_MS, [
+        async () => void (performance.now() < this.behindUntil && (await this.relay())),
+      ]),
     ]);
   }
 
@@ -83,8 +87,10 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       await failpoint('relay.after-add');
     };
     do {
-      this.behind = await this.dispatcher.isLong();
-      if (this.behind) return;
+      if (await this.dispatcher.isLong()) {
+        this.behindUntil = performance.now() + BEHIND_MS;
+        return;
+      }
     } while (!this.stopped && (await this.dispatches.relay(id, BATCH, RELAY_HOLD_MS, tell)) === BATCH);
   }
 
@@ -110,7 +116,7 @@ export class Reconciler implements OnApplicationBootstrap, BeforeApplicationShut
       const lost = dispatches.length > 0 ? await this.dispatcher.queue.missing(dispatches) : [];
       if (lost.length > 0) this.tell(await this.dispatches.redispatchLost(lost), 'job lost');
       this.lookedUpTo = next ?? '0';
-      // Where one batch has lost jobs the next ones have, too: Redis was emptied. A batch of nothing but sessions' followers tells nothing.
+      // Where one batch has lost jobs the next ones have, too: Redis was emptied. A batch of nothing but sessions' followers and rows of the outbox tells nothing.
       if (dispatches.length === 0) passed += 1;
       if (this.stopped || next === null || (dispatches.length > 0 && lost.length === 0)) return;
     }

@@ -49,10 +49,15 @@ describe('configuration', () => {
   it.each([
     ['postgres://me:secret@db:5432/baton', 'rediss://:secret@cache:6380/1', 'kafka-1:9092, kafka-2:9092'],
     ['postgresql://db/baton?sslmode=require', 'redis://cache', 'localhost:9092'],
-    ['', '', ''],
   ])('takes addresses as clients know them (%s)', (DATABASE_URL, REDIS_URL, KAFKA_BROKERS) => {
     const env = { DATABASE_URL, REDIS_URL, KAFKA_BROKERS };
     expect(loadConfig(env, ADDRESSES)).toMatchObject(env);
+  });
+
+  it('takes an empty address for none where that is the default, and nowhere else', () => {
+    const load = (spec?: { default: '' }) => loadConfig({ REDIS_URL: '' }, { REDIS_URL: redisUrl(spec) });
+    expect(load({ default: '' })).toMatchObject({ REDIS_URL: '' });
+    expect(load).toThrow('REDIS_URL');
   });
 
   it('says how an address has to look, without the one that was given: it may hold a password', () => {

@@ -20,12 +20,14 @@ export const bounded = (min: number, max: number) =>
     return value;
   });
 
-/** Connection addresses; an empty one is none. They may hold passwords: the error does not repeat them. */
-const address = (example: string, accepted: RegExp) =>
-  makeValidator<string>((input) => {
-    if (input === '' || accepted.test(input)) return input;
-    throw new EnvError(`an address like ${example} is wanted`);
-  });
+/** Connection addresses; an empty one is none, where none is the default. They may hold passwords: the error does not repeat them. */
+const address =
+  (example: string, accepted: RegExp) =>
+  (spec: { default?: ''; desc?: string } = {}) =>
+    makeValidator<string>((input) => {
+      if (accepted.test(input) || (input === '' && spec.default === '')) return input;
+      throw new EnvError(`an address like ${example} is wanted`);
+    })(spec);
 
 export const postgresUrl = address('postgres://user:password@host:5432/database', /^postgres(ql)?:\/\/\S+$/);
 export const redisUrl = address('redis://host:6379', /^rediss?:\/\/\S+$/);

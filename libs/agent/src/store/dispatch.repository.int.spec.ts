@@ -34,7 +34,7 @@ const accept = async (more: Parameters<typeof newTask>[0] = {}) => {
   return task.id;
 };
 const makeDue = () =>
-  store.sql.query(`update agents.outbox set due_at = now() - interval '1 ms' where agent_id = $1`, [agentId]);
+  store.sql.query(`update agents.outbox set due_at = due_at - interval '1 s' where agent_id = $1`, [agentId]);
 /** Lets every dispatch of the agent look `ms` older. */
 const age = (ms: number) =>
   store.sql.query(
@@ -87,6 +87,18 @@ describe('the relay', () => {
     const told: Dispatch[] = [];
     await eventually(() => relay(elsewhere, async (dispatches) => void told.push(...dispatches)));
     expect(told).toEqual([{ taskId: id, dispatchNo: 1 }]);
+  });
+
+  it('keeps the order of what it could not tell', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 6; i += 1) ids.push(await accept());
+    await makeDue();
+    await expect(relay(here, () => Promise.reject(new Error('away')), 3, 50)).rejects.toThrow('away');
+    await sleep(60);
+    const told: string[] = [];
+    const tell = async (dispatches: Dispatch[]) => void told.push(...dispatches.map(({ taskId }) => taskId));
+    await eventually(async () => (await relay(elsewhere, tell)) === 0 && told.length === 6);
+    expect(told).toEqual(ids);
   });
 
   it('takes tasks in the order of their acceptance, whatever happened to them since', async () => {
@@ -147,6 +159,17 @@ describe('tasks whose worker died', () => {
     expect(await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100)).toEqual([]);
     await store.expire(id);
     expect(await here.dispatches.redispatchExpired(agentId, 3 * LEASE_MS, 100)).toEqual([]);
+    expect(await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100)).toHaveLength(1);
+  });
+
+  it('are left to the outbox while the queue is still to be told of them', async () => {
+    await died();
+    await age(LEASE_MS);
+    expect(await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100)).toHaveLength(1);
+    await age(LEASE_MS);
+    expect(await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100)).toEqual([]);
+    await makeDue();
+    expect(await relay(here, async () => undefined)).toBe(1);
     expect(await here.dispatches.redispatchExpired(agentId, LEASE_MS, 100)).toHaveLength(1);
   });
 

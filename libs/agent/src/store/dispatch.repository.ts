@@ -43,10 +43,10 @@ export class DispatchRepository {
   ): Promise<number> {
     const rows = await this.database.query<Row>(
       `with due as (
-         select task_id, dispatch_no, due_at from agents.outbox where agent_id = $1 and due_at <= now() order by due_at limit $2
-         for update skip locked
+         select task_id, dispatch_no, due_at from agents.outbox where agent_id = $1 and due_at <= now() and (held_until is null or held_until <= now())
+         order by due_at limit $2 for update skip locked
        ), held as (
-         update agents.outbox o set due_at = now() + $3 * interval '1 ms' from due
+         update agents.outbox o set held_until = now() + $3 * interval '1 ms' from due
          where o.task_id = due.task_id and o.dispatch_no = due.dispatch_no
        )
        select task_id, dispatch_no from due order by due_at`,
@@ -61,11 +61,12 @@ export class DispatchRepository {
     return rows.length;
   }
 
-  /** Dispatches tasks anew whose lease ran out; those it dispatched less than `graceMs` ago are left to their queue. */
+  /** Dispatches tasks anew whose lease ran out; those it dispatched less than `graceMs` ago are left to their queue, others to the outbox that has them. */
   async redispatchExpired(agentId: string, graceMs: number, limit: number): Promise<Dispatch[]> {
     return this.redispatch(
       `select id from agents.tasks
        where agent_id = $1 and finished_at is null and status = 'running' and lease_until < now() and dispatched_at < now() - $2 * interval '1 ms'
+         and not exists (select 1 from agents.outbox o where o.task_id = id offset 0)
        order by id limit $3 for update skip locked`,
       [agentId, graceMs, limit],
     );

@@ -1,5 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { handoffTables } from '#libs/messaging';
+import { ListedTasks1764460000001 } from './listed-tasks.migration.js';
 import { OutboxOrder1764460000000 } from './outbox-order.migration.js';
 import { RelayTurns1764200000001 } from './relay-turns.migration.js';
 import { SubjectTokens1764000000000 } from './subject-tokens.migration.js';
@@ -107,4 +108,5 @@ export const MIGRATIONS = [
   RelayTurns1764200000001,
   UnderWay1764400000000,
   OutboxOrder1764460000000,
+  ListedTasks1764460000001,
 ];

@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { taskNotFound, type TaskStatus, type TaskView } from '#libs/contracts';
 import { Batcher, Database } from '#libs/database';
 import { Acceptances, type Accepted, type InboxEntry, type NewTask } from './acceptances.js';
+import { LISTED } from './listed-tasks.migration.js';
 import type { TakenAlong } from './outbox.js';
 
 /** Whose tasks a caller may see: its tenant's, and of these one user's unless that is null. */
@@ -116,7 +117,7 @@ export class TaskRepository {
     if (filter.sessionId) add('session_id = ?', filter.sessionId);
     if (filter.before) add('accepted_no < ?', filter.before);
     const rows = await this.database.query<ViewRow>(
-      `select ${VIEW_COLUMNS} from agents.tasks where ${where.join(' and ')} order by accepted_no desc limit $${values.push(filter.limit + 1)}`,
+      `select ${VIEW_COLUMNS} from agents.tasks where ${where.join(' and ')} and ${LISTED} order by accepted_no desc limit $${values.push(filter.limit + 1)}`,
       values,
     );
     const page = rows.slice(0, filter.limit);
