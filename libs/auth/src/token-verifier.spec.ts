@@ -23,6 +23,14 @@ const inSeconds = (shift: number) => new Date(Date.now() + shift * 1000);
 
 // That every single fault of a token is refused is shown by libs/testing/src/forged-tokens.spec.ts.
 describe('a token', () => {
+  it('that is an API key is told where it belongs', async () => {
+    const apiKey = `baton_${'0'.repeat(16)}_${'f'.repeat(64)}`;
+    await expect(verify(`Bearer ${apiKey}`)).rejects.toThrow(
+      'it is an API key, which opens the gateway alone',
+    );
+    await expect(verify(`Bearer ${apiKey}`)).rejects.toEqual(REFUSED);
+  });
+
   it('of a person tells who it is', async () => {
     const header = await bearer(key);
     expect(await verify(header)).toEqual({

@@ -1,6 +1,7 @@
 import { JwtService } from '@nestjs/jwt';
 import { LRUCache } from 'lru-cache';
 import { BatonError, messageOf } from '#libs/contracts';
+import { API_KEY } from './api-keys.js';
 import { CLOCK_SKEW_SECONDS, principalOf, unauthenticated, type Validity } from './claims.js';
 import type { IssuerKeys } from './issuer-keys.js';
 import { isService, type Principal } from './principal.js';
@@ -87,6 +88,8 @@ const keyOf = (token: string, audience: string): string => `${audience} ${token}
 
 /** A header that names a key of its own (`jwk`, `jku`, `x5c`) is not listened to. */
 function kidOf(token: string): string {
+  if (API_KEY.test(token))
+    throw unauthenticated('The token is not valid: it is an API key, which opens the gateway alone');
   try {
     const text = Buffer.from(token.split('.')[0] ?? '', 'base64url').toString();
     const { kid, alg } = JSON.parse(text) as { kid?: unknown; alg?: unknown };

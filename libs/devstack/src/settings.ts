@@ -1,4 +1,4 @@
-import { bounded, kafkaBrokers, loadConfig, postgresUrl, redisUrl, str, type Env } from '#libs/chassis';
+import { bounded, loadConfig, str, type Env } from '#libs/chassis';
 import { DEV_PORTS } from '#libs/contracts';
 
 /** What a person may set for the stack on one machine; everything has a default. */
@@ -27,9 +27,9 @@ const HIGHEST_OFFSET = 65_535 - Math.max(...Object.values(DEV_PORTS));
 export function readSettings(env: Env): StackSettings {
   const config = loadConfig(env, {
     BATON_PORT_OFFSET: bounded(0, HIGHEST_OFFSET)({ default: 0 }),
-    DATABASE_URL: postgresUrl({ default: '' }),
-    REDIS_URL: redisUrl({ default: '' }),
-    KAFKA_BROKERS: kafkaBrokers({ default: '' }),
+    DATABASE_URL: str({ default: '' }),
+    REDIS_URL: str({ default: '' }),
+    KAFKA_BROKERS: str({ default: '' }),
     SCHEMA_REGISTRY_URL: str({ default: '' }),
     OPENAI_API_KEY: str({ default: '' }),
     OPENAI_BASE_URL: str({ default: '' }),

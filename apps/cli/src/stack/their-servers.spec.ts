@@ -31,6 +31,14 @@ describe("a person's own servers", () => {
     expect(message).not.toContain('hunter2');
   });
 
+  it('are told how an address has to look, once they are asked and not before', async () => {
+    const asked = requireAnswers(
+      theirs({ DATABASE_URL: 'nonsense', REDIS_URL: 'nonsense', KAFKA_BROKERS: 'foo' }),
+    );
+    const { message } = (await asked.catch((error: unknown) => error)) as TerminalError;
+    expect(message.match(/an address like (postgres|redis|kafka)/g)).toHaveLength(3);
+  });
+
   it('are none where no variable names one', async () => {
     expect(theirs({})).toEqual([]);
     await expect(requireAnswers([])).resolves.toBeUndefined();

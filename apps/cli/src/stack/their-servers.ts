@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { loadConfig, type Env } from '#libs/chassis';
+import { loadConfig, postgresUrl, redisUrl, type Env } from '#libs/chassis';
 import { messageOf, TerminalError } from '#libs/contracts';
 import { pingSchemaRegistry, type PortName, type StackSettings } from '#libs/devstack';
 import { withoutPassword } from './summary.js';
@@ -54,6 +54,7 @@ export async function requireAnswers(servers: TheirServer[]): Promise<void> {
 }
 
 export async function askPostgres(connectionString: string): Promise<void> {
+  loadConfig({ DATABASE_URL: connectionString }, { DATABASE_URL: postgresUrl() });
   const client = new pg.Client({
     connectionString,
     connectionTimeoutMillis: TIMEOUT_MS,
@@ -69,6 +70,7 @@ export async function askPostgres(connectionString: string): Promise<void> {
 }
 
 async function askRedis(url: string): Promise<void> {
+  loadConfig({ REDIS_URL: url }, { REDIS_URL: redisUrl() });
   const { Redis } = await import('ioredis');
   const redis = new Redis(url, {
     lazyConnect: true,
