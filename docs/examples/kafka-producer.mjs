@@ -31,6 +31,11 @@ if (!CLIENT_SECRET) {
   process.exit(1);
 }
 
+if (!KAFKA_BROKERS.split(',').every((broker) => /^[^:]+:\d+$/.test(broker.trim()))) {
+  console.error(`KAFKA_BROKERS=${KAFKA_BROKERS}: host:port of brokers, separated by commas, is wanted`);
+  process.exit(1);
+}
+
 const NAMESPACE = 'com.baton.agents.v1';
 const schema = (kind) =>
   JSON.parse(readFileSync(new URL(`../../libs/contracts/src/avro/${kind}.avsc`, import.meta.url), 'utf8'));
