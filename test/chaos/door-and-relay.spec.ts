@@ -165,9 +165,10 @@ describe('the relay (faults 13 and 14)', () => {
     const first = await chaos.victim(`${RELAY_ONLY};relay.before-add=stop@1`, NO_SHORTCUT);
     const taskId = await submitted(first, name);
     await stopped(first);
-    const { rows } = await chaos.sql('select due_at > now() as held from agents.outbox where task_id = $1', [
-      taskId,
-    ]);
+    const { rows } = await chaos.sql(
+      'select coalesce(held_until > now(), false) as held from agents.outbox where task_id = $1',
+      [taskId],
+    );
     const second = await chaos.victim(RELAY_ONLY, NO_SHORTCUT);
     await chaos.reconcilerRound();
     const meanwhile = await addsOf(taskId);
@@ -179,7 +180,10 @@ describe('the relay (faults 13 and 14)', () => {
 
   it('14 two relays: what one has taken the other leaves alone', async () => {
     // However long this takes, the first one's hold does not run out.
-    await onRelay('before', `if new.due_at > now() then new.due_at = new.due_at + interval '1 hour'; end if`);
+    await onRelay(
+      'before',
+      `if new.held_until > now() then new.held_until = new.held_until + interval '1 hour'; end if`,
+    );
     const { taskId, rows, meanwhile } = await twoRelays('f14');
     expect(rows).toEqual([{ held: true }]);
     expect(meanwhile).toBe(0);
@@ -189,7 +193,7 @@ describe('the relay (faults 13 and 14)', () => {
   });
 
   it('14 control: without the hold both tell the queue; the claim still makes it one run', async () => {
-    await onRelay('before', 'new.due_at = old.due_at');
+    await onRelay('before', 'new.held_until = old.held_until');
     const { taskId, rows, meanwhile } = await twoRelays('f14c');
     expect(rows).toEqual([{ held: false }]);
     expect(meanwhile).toBeGreaterThan(0);
