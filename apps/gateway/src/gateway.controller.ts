@@ -22,7 +22,7 @@ import {
   ApiSecurity,
   ApiTags,
 } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import { Caller, Scopes, type Principal } from '#libs/auth';
 import { clientLeft, sendEvents, type ServerSentEvent } from '#libs/chassis';
 import {
@@ -102,13 +102,13 @@ export class GatewayController {
     @Body() body: SubmitTaskDto,
     @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TaskView> {
     const agent = resolveAgent(this.agents.ids, name);
-    const by = { ...onBehalf(caller, headers), signal: clientLeft(response) };
+    const by = { ...onBehalf(caller, headers), signal: clientLeft(reply) };
     const view = await this.agents.run(agent, taskRequest(body, headers), RUN_WAIT_MS, by);
-    this.accepted(response, view.task_id, agent);
-    response.status(isTerminal(view.status) ? 200 : 202);
+    this.accepted(reply, view.task_id, agent);
+    reply.status(isTerminal(view.status) ? 200 : 202);
     return view;
   }
 
@@ -128,11 +128,11 @@ export class GatewayController {
     @Body() body: SubmitTaskDto,
     @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ task_id: string; status: string }> {
     const agent = resolveAgent(this.agents.ids, name);
     const submitted = await this.agents.submit(agent, taskRequest(body, headers), onBehalf(caller, headers));
-    this.accepted(response, submitted.task_id, agent);
+    this.accepted(reply, submitted.task_id, agent);
     return submitted;
   }
 
@@ -174,12 +174,12 @@ export class GatewayController {
     @Param('task_id', TaskId) taskId: string,
     @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Res() response: Response,
+    @Res() reply: FastifyReply,
   ): Promise<void> {
     const after = lastEventIdOf(headers['last-event-id']);
-    const by = { ...onBehalf(caller, headers), signal: clientLeft(response) };
+    const by = { ...onBehalf(caller, headers), signal: clientLeft(reply) };
     const steps = await this.agents.steps(await this.owners.ownerOf(taskId, by), taskId, after, by);
-    await sendEvents(response, () => serverSentEvents(steps));
+    await sendEvents(reply, () => serverSentEvents(steps));
   }
 
   @Post('tasks/:task_id/cancel')
@@ -191,17 +191,17 @@ export class GatewayController {
     @Param('task_id', TaskId) taskId: string,
     @Headers() headers: RequestHeaders,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TaskView> {
     const by = onBehalf(caller, headers);
     const view = await this.agents.cancel(await this.owners.ownerOf(taskId, by), taskId, by);
-    response.status(view.status === 'cancelled' ? 200 : 202);
+    reply.status(view.status === 'cancelled' ? 200 : 202);
     return view;
   }
 
-  private accepted(response: Response, taskId: string, agent: string): void {
+  private accepted(reply: FastifyReply, taskId: string, agent: string): void {
     this.owners.remember(taskId, agent);
-    response.location(`/v1/tasks/${taskId}`);
+    reply.header('location', `/v1/tasks/${taskId}`);
   }
 }
 

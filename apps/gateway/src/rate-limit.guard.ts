@@ -1,5 +1,5 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import type { Request, Response } from 'express';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { API_KEY, apiKeyOf, callerOf } from '#libs/auth';
 import { RateLimits } from './rate-limits.js';
 
@@ -11,13 +11,13 @@ export class RateLimitGuard implements CanActivate {
   /** @throws RetryableError 429 `rate-limited` */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const http = context.switchToHttp();
-    const headers = await this.limits.consume(keyOf(context, http.getRequest<Request>()));
-    http.getResponse<Response>().set(headers);
+    const headers = await this.limits.consume(keyOf(context, http.getRequest<FastifyRequest>()));
+    http.getResponse<FastifyReply>().headers(headers);
     return true;
   }
 }
 
-function keyOf(context: ExecutionContext, { headers }: Request): string {
+function keyOf(context: ExecutionContext, { headers }: FastifyRequest): string {
   const apiKey = apiKeyOf((name) => {
     const value = headers[name];
     return typeof value === 'string' ? value : undefined;

@@ -1,6 +1,6 @@
 import { Controller, Get, Inject, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiTags } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import type { JWK } from 'jose';
 import { Public, SCOPES, TOKEN_EXCHANGE } from '#libs/auth';
 import { SigningKeys } from './keys/signing-keys.js';
@@ -23,9 +23,9 @@ export class DiscoveryController {
   @ApiOkResponse({
     description: 'The public keys (RFC 7517): the current, the next, and those whose tokens may still come',
   })
-  jwks(@Res({ passthrough: true }) response: Response): { keys: JWK[] } {
+  jwks(@Res({ passthrough: true }) reply: FastifyReply): { keys: JWK[] } {
     const keys = this.keys.published();
-    response.setHeader('cache-control', `public, max-age=${MAX_AGE}`);
+    reply.header('cache-control', `public, max-age=${MAX_AGE}`);
     return { keys };
   }
 

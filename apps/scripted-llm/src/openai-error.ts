@@ -1,4 +1,5 @@
-import type { Request } from 'express';
+import type { FastifyRequest } from 'fastify';
+import { pathOf } from '#libs/chassis';
 import { TerminalError, type BatonError } from '#libs/contracts';
 
 /** OpenAI's form of an error. */
@@ -7,8 +8,8 @@ export function errorBody(status: number, message: string, code: string) {
 }
 
 /** Errors under `/v1` look as OpenAI's do; all others stay problem+json. */
-export function openAiError(error: BatonError, request: Request): object | undefined {
-  return request.path.startsWith('/v1/') ? errorBody(error.status, error.message, error.code) : undefined;
+export function openAiError(error: BatonError, request: FastifyRequest): object | undefined {
+  return pathOf(request).startsWith('/v1/') ? errorBody(error.status, error.message, error.code) : undefined;
 }
 
 export function invalidRequest(message: string): TerminalError {

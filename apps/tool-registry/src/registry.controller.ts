@@ -1,6 +1,6 @@
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import { AllowCallers, Caller, type Principal } from '#libs/auth';
 import { clientLeft, OpaqueFieldsPipe } from '#libs/chassis';
 import {
@@ -40,10 +40,10 @@ export class RegistryController {
   async register(
     @Body(new OpaqueFieldsPipe(ToolDefinitionDto, ['parameters', 'returns'])) definition: ToolDefinition,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ name: string; version: string }> {
     const result = await this.registration.register(caller.caller, { ...definition });
-    response.status(result === 'added' ? 201 : 200);
+    reply.status(result === 'added' ? 201 : 200);
     return { name: definition.name, version: definition.version };
   }
 
@@ -79,7 +79,7 @@ export class RegistryController {
     @Body(new OpaqueFieldsPipe(InvokeRequestDto, ['arguments'])) body: InvokeRequest,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<InvokeResponse> {
     requireOwnName(caller, headers['x-agent-id']);
     const answer = await this.invocations.invoke({
@@ -88,9 +88,9 @@ export class RegistryController {
       name,
       version: body.version ?? undefined,
       arguments: body.arguments ?? null,
-      signal: clientLeft(response),
+      signal: clientLeft(reply),
     });
-    response.set(answer.headers);
+    reply.headers(answer.headers);
     return answer.body;
   }
 

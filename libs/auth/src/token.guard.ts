@@ -9,7 +9,7 @@ import {
   type ExecutionContext,
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import type { Request } from 'express';
+import type { FastifyRequest } from 'fastify';
 import { TerminalError } from '#libs/contracts';
 import { PUBLIC_ROUTE } from '#libs/telemetry';
 import { Authentication } from './authentication.js';
@@ -102,12 +102,12 @@ export const Scopes = (...scopes: Scope[]) =>
 function carrierOf(context: ExecutionContext): object {
   const carrier: unknown =
     context.getType() === 'http'
-      ? context.switchToHttp().getRequest<Request>()
+      ? context.switchToHttp().getRequest<FastifyRequest>()
       : context.switchToRpc().getContext<unknown>();
   return typeof carrier === 'object' && carrier !== null ? carrier : {};
 }
 
-/** gRPC metadata has `get(name)`, which answers a list; an Express request has `headers`. */
+/** gRPC metadata has `get(name)`, which answers a list; an HTTP request has `headers`. */
 function headerOf(carrier: object, name: string): string | undefined {
   const { headers, get } = carrier as { headers?: Record<string, unknown>; get?: (name: string) => unknown };
   const value = headers ? headers[name] : get?.call(carrier, name);
@@ -115,9 +115,9 @@ function headerOf(carrier: object, name: string): string | undefined {
   return typeof first === 'string' ? first : undefined;
 }
 
-/** Express's: the other end of the connection, or what a proxy says whom the service trusts. API keys come over HTTP alone. */
+/** The other end of the connection, or what a proxy says whom the service trusts. API keys come over HTTP alone. */
 function addressOf(carrier: object): string {
-  return (carrier as Partial<Request>).ip ?? 'unknown';
+  return (carrier as Partial<FastifyRequest>).ip ?? 'unknown';
 }
 
 const forbidden = (message: string) => new TerminalError('forbidden', message, { status: 403 });

@@ -1,4 +1,4 @@
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 
 /** Reason of work that ends because the client closed the connection before it had its answer: no error of the service. */
 export class ClientLeft extends Error {
@@ -8,11 +8,11 @@ export class ClientLeft extends Error {
   }
 }
 
-/** Aborts with `ClientLeft` when the connection closes before `response` is written, or when it has done so already. */
-export function clientLeft(response: Response): AbortSignal {
+/** Aborts with `ClientLeft` when the connection closes before the answer is written, or when it has done so already. */
+export function clientLeft({ raw }: Pick<FastifyReply, 'raw'>): AbortSignal {
   const left = new AbortController();
-  const onClose = () => void (response.writableFinished || left.abort(new ClientLeft()));
-  if (response.closed) onClose();
-  else response.once('close', onClose);
+  const onClose = () => void (raw.writableFinished || left.abort(new ClientLeft()));
+  if (raw.closed) onClose();
+  else raw.once('close', onClose);
   return left.signal;
 }

@@ -16,7 +16,7 @@ import {
   TerminusModule,
   type HealthCheckResult,
 } from '@nestjs/terminus';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import { messageOf } from '#libs/contracts';
 import { PUBLIC_ROUTE } from '#libs/telemetry';
 
@@ -122,12 +122,12 @@ export class HealthController {
   /** Ready: every dependency that is needed answers; otherwise 503 with what is missing, why, and what to do. */
   @Get('ready')
   @ApiOkResponse({ description: 'Every dependency answers; 503 names those that do not' })
-  async ready(@Res({ passthrough: true }) response: Response): Promise<HealthCheckResult> {
+  async ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthCheckResult> {
     const result = await this.health
       .check(this.readiness.all().map((check) => () => this.indicate(check)))
       .catch((error: { getResponse?: () => unknown }) => {
         if (!error.getResponse) throw error;
-        response.status(503);
+        reply.status(503);
         return error.getResponse() as HealthCheckResult;
       });
     return result;

@@ -9,6 +9,7 @@ export { GRPC_TLS_CONFIG, type GrpcTls } from './grpc/tls.js';
 export { Readiness } from './health.js';
 export * from './http-client.js';
 export * from './root.js';
+export { pathOf } from './routes.js';
 export { sendEvents, type ServerSentEvent } from './server-sent-events.js';
 export * from './service.js';
 export { TRUSTED_PROXIES_CONFIG } from './trusted-proxies.js';

@@ -1,91 +1,81 @@
 import { isUtf8 } from 'node:buffer';
-import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { TerminalError, validationError, type FieldError } from '#libs/contracts';
-import { ClientLeft } from './client-left.js';
+import { pathOf } from './routes.js';
 
 /** Nesting beyond this is refused. */
 const MAX_DEPTH = 64;
 const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
 
-export interface BodyLimits {
-  /** Bytes after decompression. */
+export interface BodyRules {
+  /** Bytes after decompression; the server's `bodyLimit` is what may arrive. */
   maxBytes: number;
-  /** Milliseconds in which the whole body has to arrive. */
-  timeoutMs: number;
   /** Paths whose bodies are forms (`application/x-www-form-urlencoded`): `body` is their `URLSearchParams`. */
   formPaths?: string[];
+  /** The error to raise for a body that is refused; the same one by default. */
+  explain?: (error: unknown, request: FastifyRequest) => unknown;
 }
 
 const JSON_MEDIA = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
 const FORM_MEDIA = /^application\/x-www-form-urlencoded\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
+const UNPACK = new Map([
+  ['gzip', promisify(gunzip)],
+  ['x-gzip', promisify(gunzip)],
+  ['deflate', promisify(inflate)],
+  ['br', promisify(brotliDecompress)],
+]);
 
 /**
- * Reads request bodies: JSON objects in UTF-8 only. Answers 408 (slow), 413 (large, also when unpacked), 415 (other media type,
- * charset or encoding), 400 `malformed-request` (not JSON, not an object, invalid UTF-8, NUL, too deep) and
- * 400 `validation` for keys that would reach a prototype. A request without a body passes with `body` undefined; a connection
- * that closes before the whole body was there raises `ClientLeft`.
+ * Reads request bodies: JSON objects in UTF-8 only. Answers 413 (large, also when unpacked), 415 (other media type, charset or
+ * encoding), 400 `malformed-request` (not JSON, not an object, invalid UTF-8, NUL, too deep) and 400 `validation` for keys that
+ * would reach a prototype. A request without a body passes with `body` undefined.
  */
-export function jsonBody(limits: BodyLimits): RequestHandler {
-  const raw = express.raw({ type: () => true, limit: limits.maxBytes, inflate: true });
-  return (req: Request, res: Response, next: NextFunction) => {
-    if (!hasBody(req)) {
-      req.body = undefined;
-      next();
-      return;
-    }
-    const isForm = limits.formPaths?.includes(req.path) ?? false;
-    if (!(isForm ? FORM_MEDIA : JSON_MEDIA).test(req.headers['content-type'] ?? '')) {
-      const wanted = isForm ? 'application/x-www-form-urlencoded' : 'application/json';
-      next(new TerminalError('unsupported-media-type', `Send ${wanted} in UTF-8`, { status: 415 }));
-      return;
-    }
-    let done = false;
-    const finish = (error?: unknown) => {
-      if (done) return;
-      done = true;
-      clearTimeout(timer);
-      next(error);
-    };
-    const timer = setTimeout(() => {
-      // What still arrives is not read: the connection ends with the answer.
-      res.setHeader('connection', 'close');
-      res.once('finish', () => req.destroy());
-      finish(
-        new TerminalError('request-timeout', `The body did not arrive within ${limits.timeoutMs} ms`, {
-          status: 408,
-        }),
-      );
-    }, limits.timeoutMs);
-    // Made only when it is needed: an error takes a stack, and every connection closes.
-    res.once('close', () => void (done || finish(new ClientLeft())));
-    raw(req, res, (error?: unknown) => {
-      if (error) return finish(bodyError(error));
+export function readBodies(instance: FastifyInstance, rules: BodyRules): void {
+  const { explain = (error: unknown) => error } = rules;
+  instance.removeAllContentTypeParsers();
+  instance.addContentTypeParser(
+    '*',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, bytes: Buffer) => {
       try {
-        req.body = (isForm ? parseForm : parseObject)(req.body as Buffer);
-        finish();
-      } catch (parseFailure) {
-        finish(parseFailure);
+        return bytes.length === 0 ? undefined : await parsed(request, bytes, rules);
+      } catch (error) {
+        throw explain(error, request);
       }
-    });
-  };
+    },
+  );
 }
 
-function hasBody(req: Request): boolean {
-  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
+async function parsed(
+  request: FastifyRequest,
+  bytes: Buffer,
+  { formPaths, maxBytes }: BodyRules,
+): Promise<unknown> {
+  const isForm = formPaths?.includes(pathOf(request)) ?? false;
+  const { 'content-type': media = '', 'content-encoding': encoding = 'identity' } = request.headers;
+  if (!(isForm ? FORM_MEDIA : JSON_MEDIA).test(media))
+    throw unsupported(`Send ${isForm ? 'application/x-www-form-urlencoded' : 'application/json'} in UTF-8`);
+  const plain = encoding === 'identity' ? bytes : await unpacked(bytes, encoding, maxBytes);
+  return isForm ? parseForm(plain) : parseObject(plain);
 }
 
-function bodyError(error: unknown): unknown {
-  const { type, status, limit } = error as { type?: string; status?: number; limit?: number };
-  if (type === 'request.aborted') return new ClientLeft();
-  if (type === 'entity.too.large')
-    return new TerminalError('payload-too-large', `The body is too large: at most ${limit} bytes`, {
+async function unpacked(bytes: Buffer, encoding: string, maxBytes: number): Promise<Buffer> {
+  const unpack = UNPACK.get(encoding.toLowerCase());
+  if (!unpack) throw unsupported('Unknown Content-Encoding');
+  try {
+    return await unpack(bytes, { maxOutputLength: maxBytes });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE')
+      throw malformed('The body could not be unpacked');
+    throw new TerminalError('payload-too-large', `The body is too large: at most ${maxBytes} bytes`, {
       status: 413,
     });
-  if (type === 'encoding.unsupported')
-    return new TerminalError('unsupported-media-type', 'Unknown Content-Encoding', { status: 415 });
-  if (status !== undefined && status < 500) return malformed('The body could not be read');
-  return error;
+  }
 }
+
+const unsupported = (detail: string) => new TerminalError('unsupported-media-type', detail, { status: 415 });
 
 const malformed = (detail: string, errors?: FieldError[]) =>
   new TerminalError('malformed-request', detail, { status: 400, errors });
@@ -132,12 +122,12 @@ function inspect(root: object): void {
   for (let place = open.pop(); place; place = open.pop()) {
     if (place.depth > MAX_DEPTH) {
       const message = `nested deeper than ${MAX_DEPTH} levels`;
-      throw malformed(`The body is ${message}`, [{ field: pathOf(place).split('.')[0]!, message }]);
+      throw malformed(`The body is ${message}`, [{ field: fieldOf(place).split('.')[0]!, message }]);
     }
     const isList = Array.isArray(place.value);
     for (const [key, value] of Object.entries(place.value)) {
       if (!isList && FORBIDDEN_KEYS.has(key))
-        errors.push({ field: pathOf(place, key), message: 'remove this key: its name is reserved' });
+        errors.push({ field: fieldOf(place, key), message: 'remove this key: its name is reserved' });
       if (key.includes('\0') || (typeof value === 'string' && value.includes('\0')))
         throw malformed('The body has a NUL character');
       if (typeof value === 'object' && value !== null)
@@ -148,7 +138,7 @@ function inspect(root: object): void {
 }
 
 /** The path of what stands at `place`, or of a key below it; made only for an answer that names it. */
-function pathOf(place: Place, ...below: string[]): string {
+function fieldOf(place: Place, ...below: string[]): string {
   const keys = below;
   for (let at: Place | null = place; at?.parent; at = at.parent) keys.unshift(at.key);
   return keys.join('.');

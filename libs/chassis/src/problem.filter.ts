@@ -1,5 +1,5 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import type { Request, Response } from 'express';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { throwError, type Observable } from 'rxjs';
 import { BatonError, messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
@@ -13,10 +13,13 @@ const CODES: Record<number, string> = {
   400: 'malformed-request',
   404: 'not-found',
   405: 'method-not-allowed',
+  413: 'payload-too-large',
+  414: 'uri-too-long',
+  415: 'unsupported-media-type',
 };
 
 /** Another form of error bodies for some requests, e.g. OpenAI's under `/v1`; undefined keeps problem+json. */
-export type ErrorBody = (error: BatonError, request: Request) => object | undefined;
+export type ErrorBody = (error: BatonError, request: FastifyRequest) => object | undefined;
 
 /**
  * The one place where errors become answers: RFC 9457 over HTTP, status and trailers over gRPC. What is not a `BatonError` is
@@ -39,15 +42,15 @@ export class ProblemFilter implements ExceptionFilter {
       return throwError(() => Object.assign(new Error(error.message), statusOf(error)));
     }
     const http = host.switchToHttp();
-    const response = http.getResponse<Response>();
-    if (thrown instanceof ClientLeft) {
-      this.logger.debug({ method: http.getRequest<Request>().method }, thrown.message);
-      response.destroy();
+    const [request, reply] = [http.getRequest<FastifyRequest>(), http.getResponse<FastifyReply>()];
+    if (thrown instanceof ClientLeft || thrown === request.raw.errored) {
+      this.logger.debug({ method: request.method }, new ClientLeft().message);
+      cutOff(reply);
       return;
     }
-    const error = this.toBatonError(thrown, http.getRequest<Request>());
+    const error = this.toBatonError(thrown, request);
     this.log(thrown, error);
-    sendProblem(response, error, this.errorBody?.(error, http.getRequest<Request>()));
+    sendProblem(reply, error, this.errorBody?.(error, request));
   }
 
   /** What may succeed later (a drain, a server that is away) is no fault of the code: its message says all. */
@@ -58,10 +61,8 @@ export class ProblemFilter implements ExceptionFilter {
     else this.logger.error({ ...fields, stack: (thrown as Error)?.stack }, 'request failed');
   }
 
-  private toBatonError(thrown: unknown, request?: Request): BatonError {
+  private toBatonError(thrown: unknown, request?: FastifyRequest): BatonError {
     if (thrown instanceof BatonError) return thrown;
-    if (thrown instanceof URIError)
-      return new TerminalError('malformed-request', 'The path is not valid', { status: 400 });
     if (thrown instanceof HttpException) {
       const status = thrown.getStatus();
       const allow = request && status === 404 ? allowedMethods(request) : [];
@@ -70,13 +71,18 @@ export class ProblemFilter implements ExceptionFilter {
           status: 405,
           headers: { allow: allow.join(', ') },
         });
-      return new TerminalError(CODES[status] ?? `http-${status}`, thrown.message, { status });
+      const detail = request ? detailOf(status, request) : undefined;
+      return new TerminalError(CODES[status] ?? `http-${status}`, detail ?? thrown.message, { status });
     }
-    // Express marks errors of the request itself, e.g. a path that cannot be decoded, with a 4xx status.
-    if ((thrown as { status?: number })?.status === 400)
-      return new TerminalError('malformed-request', 'The request is not valid', { status: 400 });
     return new TerminalError('internal', 'Something went wrong; the log has the details', { status: 500 });
   }
+}
+
+/** What Fastify's own refusals leave out. */
+function detailOf(status: number, { routeOptions }: FastifyRequest): string | undefined {
+  if (status === 413) return `The body is too large: at most ${routeOptions.bodyLimit} bytes`;
+  if (status === 415) return 'The Content-Type is none';
+  return undefined;
 }
 
 /** Raised on purpose, or by what the end of a call aborts: no bug. */
@@ -84,19 +90,24 @@ function isExpected(thrown: unknown): boolean {
   return thrown instanceof BatonError || (thrown as Error | null)?.name === 'AbortError';
 }
 
-/** Writes `error` as problem+json (or as `body`) unless the answer has begun, in which case the connection is cut so that no half answer looks whole. */
-export function sendProblem(response: Response, error: BatonError, body?: object): void {
-  if (response.headersSent) {
-    response.destroy();
+/**
+ * Writes `error` as problem+json (or as `body`) unless the answer has begun, in which case the connection is cut so that no half
+ * answer looks whole. No cache keeps it.
+ */
+export function sendProblem(reply: FastifyReply, error: BatonError, body?: object): void {
+  if (reply.sent || reply.raw.headersSent) {
+    cutOff(reply);
     return;
   }
-  for (const [name, value] of Object.entries(error.headers ?? {})) response.setHeader(name, value);
   const retryAfter = retryAfterOf(error);
-  if (retryAfter !== undefined) response.setHeader('retry-after', retryAfter);
-  if (body) response.status(error.status).json(body);
-  else
-    response
-      .status(error.status)
-      .type(PROBLEM_MEDIA_TYPE)
-      .send(JSON.stringify(problemOf(error)));
+  reply.status(error.status).headers({ 'cache-control': 'no-store', ...error.headers });
+  if (retryAfter !== undefined) reply.header('retry-after', retryAfter);
+  if (body) reply.send(body);
+  else reply.type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problemOf(error)));
+}
+
+/** Ends the connection without an answer. */
+function cutOff(reply: FastifyReply): void {
+  reply.hijack();
+  reply.raw.destroy();
 }

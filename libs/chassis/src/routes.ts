@@ -1,16 +1,37 @@
-import type { Request } from 'express';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 
-interface Layer {
-  route?: { methods: Record<string, boolean>; path: unknown };
-  match(path: string): boolean;
+interface Route {
+  methods: string[];
+  path: RegExp;
+}
+
+/** By the HTTP server: a request knows it. */
+const routes = new WeakMap<object, Route[]>();
+
+/** Keeps in mind which routes the application gets from now on, for `allowedMethods`. */
+export function rememberRoutes(instance: FastifyInstance): void {
+  const known: Route[] = [];
+  routes.set(instance.server, known);
+  instance.addHook('onRoute', ({ method, url }) => {
+    known.push({ methods: [method].flat(), path: patternOf(url) });
+  });
 }
 
 /** The methods that the application has for the request's path; empty when it has no such path. */
-export function allowedMethods(request: Request): string[] {
-  const layers = (request.app as unknown as { router: { stack: Layer[] } }).router.stack;
-  const methods = layers
-    .filter((layer) => layer.route && layer.match(request.path))
-    .flatMap((layer) => Object.keys(layer.route!.methods))
-    .map((method) => method.toUpperCase());
-  return [...new Set(methods)].filter((method) => method !== '_ALL');
+export function allowedMethods(request: FastifyRequest): string[] {
+  const path = pathOf(request);
+  const found = (routes.get(request.server.server) ?? []).filter((route) => route.path.test(path));
+  return [...new Set(found.flatMap(({ methods }) => methods))];
+}
+
+/** The request's path, without its query. */
+export const pathOf = ({ url }: Pick<FastifyRequest, 'url'>): string => url.split('?', 1)[0]!;
+
+/** `:name` is one segment, `*` the rest. */
+function patternOf(url: string): RegExp {
+  const source = url
+    .replaceAll('.', '\\.')
+    .replaceAll(/:[^/]+/g, '[^/]+')
+    .replaceAll('*', '.*');
+  return new RegExp(`^${source}/?$`);
 }

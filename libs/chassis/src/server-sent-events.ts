@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import type { Response } from 'express';
+import type { OutgoingHttpHeaders } from 'node:http';
+import type { FastifyReply } from 'fastify';
 import { clientLeft } from './client-left.js';
 
 /** `data` is one line. */
@@ -17,12 +18,15 @@ const HEARTBEAT_MS = 15_000;
  * `signal` aborts.
  */
 export async function sendEvents(
-  response: Response,
+  reply: FastifyReply,
   events: (signal: AbortSignal) => AsyncIterable<ServerSentEvent>,
 ): Promise<void> {
-  const gone = clientLeft(response);
+  const gone = clientLeft(reply);
+  reply.hijack();
   if (gone.aborted) return;
+  const response = reply.raw;
   response.writeHead(200, {
+    ...(reply.getHeaders() as OutgoingHttpHeaders),
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',

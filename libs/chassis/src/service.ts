@@ -1,16 +1,14 @@
 import type { Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { Module, type DynamicModule, type INestApplication, type Provider } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import express, { type ErrorRequestHandler, type Request } from 'express';
-import { messageOf, problemOf, PROBLEM_MEDIA_TYPE, TerminalError } from '#libs/contracts';
+import { messageOf } from '#libs/contracts';
 import { createLogger, metricsModule, NestLogger, type Logger } from '#libs/telemetry';
 import { bounded, loadConfig, str, type Env } from './config.js';
 import { grpcDoor, type GrpcDefinition, type GrpcDoor } from './grpc/grpc-door.js';
 import { HealthModule, Readiness } from './health.js';
-import { jsonBody } from './json-body.js';
+import { httpAdapter, type HttpRules } from './http-adapter.js';
 import { ProblemFilter, type ErrorBody } from './problem.filter.js';
 import { RequestValidationPipe } from './validation.js';
 
@@ -18,7 +16,7 @@ import { RequestValidationPipe } from './validation.js';
 export const LOGGER = Symbol('Logger');
 
 /** What a service is made of; the chassis adds health, metrics, problems, validation, limits, documentation and drain. */
-export interface ServiceDefinition {
+export interface ServiceDefinition extends HttpRules {
   name: string;
   description: string;
   /** The service's modules. */
@@ -27,19 +25,11 @@ export interface ServiceDefinition {
   controllers?: NonNullable<DynamicModule['controllers']>;
   /** A gRPC door beside the HTTP one, with health, reflection and the same guards, pipes and errors. */
   grpc?: GrpcDefinition;
-  /** Bytes of a request body after decompression. Default 1 MiB. */
-  maxBodyBytes?: number;
   /** Milliseconds that a drain may take before the process ends anyway. Default 10,000. */
   drainMs?: number;
-  /** Paths whose bodies are forms instead of JSON; see `BodyLimits`. */
-  formPaths?: string[];
   errorBody?: ErrorBody;
-  /** Addresses and networks whose `X-Forwarded-For` names the client; nobody's by default, as any client can send the header. */
-  trustedProxies?: string[];
   /** Opens further doors, such as the one for messages; called once the HTTP one is open. */
   openDoors?: (app: INestApplication) => Promise<void>;
-  /** Lets a route answer in its own terms for a body that was refused before it reached the route: returns the error to raise. */
-  explainBodyError?: (error: unknown, request: Request) => unknown;
 }
 
 /** A service as its app exports it: made from environment variables and nothing else. */
@@ -72,8 +62,6 @@ const CHASSIS_CONFIG = {
   )({ default: 10_000, desc: 'Time in which a request body has to arrive' }),
 };
 
-const SLOW_CHECK_MS = 1000;
-
 @Module({})
 class ServiceModule {}
 
@@ -82,39 +70,24 @@ export async function startService(factory: ServiceFactory, env: Env = process.e
   const config = loadConfig(env, CHASSIS_CONFIG);
   const definition = factory(env);
   const logger = createLogger(definition.name, config.LOG_LEVEL);
-  const app = await NestFactory.create(rootModule(definition, logger), new ExpressAdapter(express()), {
-    logger: new NestLogger(logger),
-    bodyParser: false,
-    forceCloseConnections: true,
-    abortOnError: false,
-  });
-  const settings = app.getHttpAdapter().getInstance();
-  settings.disable('x-powered-by');
-  settings.disable('etag');
-  settings.set('query parser', 'simple');
-  settings.set('trust proxy', definition.trustedProxies ?? []);
-  app.use(
-    jsonBody({
-      maxBytes: definition.maxBodyBytes ?? 1_048_576,
-      timeoutMs: config.BODY_TIMEOUT_MS,
-      formPaths: definition.formPaths,
-    }),
+  const app = await NestFactory.create(
+    rootModule(definition, logger),
+    httpAdapter(definition, config.BODY_TIMEOUT_MS),
+    {
+      logger: new NestLogger(logger),
+      bodyParser: false,
+      forceCloseConnections: true,
+      abortOnError: false,
+    },
   );
-  app.use(bodyErrors(definition));
   app.useGlobalPipes(new RequestValidationPipe());
   app.useGlobalFilters(new ProblemFilter(logger, definition.errorBody));
   serveDocs(app, definition);
-  const server = app.getHttpServer() as Server;
-  server.headersTimeout = config.BODY_TIMEOUT_MS;
-  server.requestTimeout = config.BODY_TIMEOUT_MS * 2;
-  // Node looks for slow requests this often; the option has no setter, but is read when the server begins to listen.
-  Object.assign(server, { connectionsCheckingInterval: SLOW_CHECK_MS });
-  server.on('clientError', answerClientError);
   const grpc = await openDoors(app, definition, env, config).catch(async (error: unknown) => {
     await app.close();
     throw error;
   });
-  const { port } = server.address() as AddressInfo;
+  const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
   const url = `http://${config.HOST === '0.0.0.0' ? '127.0.0.1' : config.HOST}:${port}`;
   logger.info({ url, ...(grpc ? { grpcUrl: grpc.url } : {}) }, 'service started');
   let stopping: Promise<void> | undefined;
@@ -144,11 +117,6 @@ async function openDoors(
   await grpc?.open();
   await definition.openDoors?.(app);
   return grpc;
-}
-
-function bodyErrors({ explainBodyError }: ServiceDefinition): ErrorRequestHandler {
-  return (error: unknown, request, _response, next) =>
-    next(explainBodyError ? explainBodyError(error, request) : error);
 }
 
 function rootModule(definition: ServiceDefinition, logger: Logger): DynamicModule {
@@ -181,25 +149,6 @@ function serveDocs(app: INestApplication, { name, description }: ServiceDefiniti
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key' }, 'api-key')
     .setVersion('1');
   SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, builder.build()));
-}
-
-const CLIENT_ERRORS: Record<string, [number, string, string]> = {
-  HPE_HEADER_OVERFLOW: [431, 'headers-too-large', 'The request headers are too large'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'request-timeout', 'The request did not arrive in time'],
-};
-
-/** Errors below Express: the request never became one, so the answer is written by hand. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return;
-  const [status, code, detail] = CLIENT_ERRORS[error.code ?? ''] ?? [
-    400,
-    'malformed-request',
-    'This is not a valid HTTP request',
-  ];
-  const body = JSON.stringify(problemOf(new TerminalError(code, detail, { status })));
-  socket.end(
-    `HTTP/1.1 ${status} ${code}\r\ncontent-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
 }
 
 /** A service's `main.ts`: starts it, drains on SIGTERM and SIGINT, exits 1 with the reason when it cannot start. */

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { EnvError, makeExactValidator } from 'envalid';
 
-/** Names that Express knows. */
+/** Names that Fastify knows. */
 const NETWORKS = ['loopback', 'linklocal', 'uniquelocal'];
 
 /** Reads `10.0.0.0/8,::1,loopback`. */

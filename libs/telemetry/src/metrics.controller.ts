@@ -1,7 +1,7 @@
 import { Controller, Get, Res, SetMetadata } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { PrometheusController } from '@willsoto/nestjs-prometheus';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 
 /** Metadata key by which `libs/auth` lets a route through without a token. */
 export const PUBLIC_ROUTE = 'baton:public';
@@ -11,7 +11,7 @@ export const PUBLIC_ROUTE = 'baton:public';
 @Controller()
 export class MetricsController extends PrometheusController {
   @Get()
-  override index(@Res({ passthrough: true }) response: Response): Promise<string> {
-    return super.index(response);
+  override index(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    return super.index(reply);
   }
 }

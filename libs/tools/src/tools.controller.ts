@@ -1,7 +1,7 @@
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiOkResponse, ApiProperty, ApiTags } from '@nestjs/swagger';
 import { Allow, IsString } from 'class-validator';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import { Caller, type Principal } from '#libs/auth';
 import { clientLeft, LOGGER, OpaqueFieldsPipe } from '#libs/chassis';
 import { TerminalError, type ToolOutcome, type ToolServiceRequest } from '#libs/contracts';
@@ -54,7 +54,7 @@ export class ToolsController {
     @Body(new OpaqueFieldsPipe(ToolServiceRequestDto, ['params'])) body: ToolServiceRequest,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<ToolOutcome> {
     const tool = this.byVersion.get(`${name}@${body.version}`);
     if (!tool || body.tool !== name)
@@ -68,7 +68,7 @@ export class ToolsController {
       agentId: caller.actors[1] ?? caller.caller,
       idempotencyKey: headers['idempotency-key'] ?? null,
       requestId: headers['x-request-id'] ?? crypto.randomUUID(),
-      signal: clientLeft(response),
+      signal: clientLeft(reply),
     };
     const left = Number(headers['x-deadline-ms']);
     const timeoutMs = left >= 1 ? Math.min(left, tool.timeoutMs) : tool.timeoutMs;

@@ -9,7 +9,7 @@ import {
   ApiSecurity,
   ApiTags,
 } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import { Caller, hasScope, Scopes, type Principal } from '#libs/auth';
 import { PROBLEM_CONTENT, TerminalError, validationError } from '#libs/contracts';
 import { ClientAuthentication } from '../clients/client-authentication.js';
@@ -36,9 +36,9 @@ export class ApiKeysController {
   async create(
     @Body() body: CreateApiKeyDto,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<ApiKeyView & { key: string }> {
-    response.setHeader('cache-control', 'no-store');
+    reply.header('cache-control', 'no-store');
     const tenant = body.tenant ?? caller.tenant;
     this.check(body, tenant, caller);
     const [id, secret] = [randomBytes(8).toString('hex'), randomBytes(32).toString('hex')];

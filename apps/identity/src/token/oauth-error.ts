@@ -1,4 +1,5 @@
-import type { Request } from 'express';
+import type { FastifyRequest } from 'fastify';
+import { pathOf } from '#libs/chassis';
 import { TerminalError, type BatonError } from '#libs/contracts';
 
 /** RFC 6749 (section 5.2), RFC 8707 (`invalid_target`), RFC 8693. */
@@ -28,9 +29,8 @@ export function isOAuthError(code: string): code is OAuthErrorCode {
 }
 
 /** The body of an error of the token endpoint; undefined on other paths. */
-export function oauthErrorBody(error: BatonError, request: Request): object | undefined {
-  if (request.path !== TOKEN_PATH) return undefined;
-  request.res?.setHeader('cache-control', 'no-store');
+export function oauthErrorBody(error: BatonError, request: FastifyRequest): object | undefined {
+  if (pathOf(request) !== TOKEN_PATH) return undefined;
   return { error: codeOf(error), error_description: error.message };
 }
 

@@ -1,6 +1,6 @@
 import { Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
 import { ApiBasicAuth, ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import type { Request, Response } from 'express';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { API_KEY_TYPE, Public } from '#libs/auth';
 import { ClientAuthentication } from '../clients/client-authentication.js';
 import { Grants, type TokenAnswer } from './grants.js';
@@ -53,8 +53,11 @@ export class TokenController {
     description: 'The token; errors are RFC 6749 bodies: {error, error_description}',
     schema: ANSWER,
   })
-  async token(@Req() request: Request, @Res({ passthrough: true }) response: Response): Promise<TokenAnswer> {
-    response.setHeader('cache-control', 'no-store');
+  async token(
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TokenAnswer> {
+    reply.header('cache-control', 'no-store');
     const form = request.body as unknown;
     let grant: Grant = 'unknown';
     try {

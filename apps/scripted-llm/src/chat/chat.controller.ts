@@ -1,6 +1,7 @@
 import { Body, Controller, Inject, Post, Res, SetMetadata } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { ServerResponse } from 'node:http';
+import type { FastifyReply } from 'fastify';
 import { PUBLIC_ROUTE } from '#libs/telemetry';
 import { answerByRules } from '../rules/rules.js';
 import { ScenarioStore, type Visit } from '../scenarios/scenario.store.js';
@@ -19,15 +20,17 @@ export class ChatController {
   constructor(@Inject(ScenarioStore) private readonly scenarios: ScenarioStore) {}
 
   @Post()
-  async create(@Body() body: unknown, @Res() response: Response): Promise<void> {
+  async create(@Body() body: unknown, @Res() reply: FastifyReply): Promise<void> {
     const request = parseChatRequest(body);
     const visit = this.scenarios.enter(request);
+    reply.hijack();
+    const response = reply.raw;
     if (visit) await play(visit, request, response);
     else await deliver(response, request, complete(request, answerByRules(request)), PLAIN);
   }
 }
 
-async function play(visit: Visit, request: ChatRequest, response: Response): Promise<void> {
+async function play(visit: Visit, request: ChatRequest, response: ServerResponse): Promise<void> {
   let cutOnPurpose = false;
   response.once('close', () => visit.leave(!response.writableFinished && !cutOnPurpose));
   if (visit.latencyMs > 0 && !(await pause(response, visit.latencyMs))) return;

@@ -1,4 +1,4 @@
-import type { Response } from 'express';
+import type { ServerResponse } from 'node:http';
 import { errorBody } from '../openai-error.js';
 import type { ChatRequest } from './chat-request.js';
 import { beginningOf, type Completion } from './completion.js';
@@ -18,7 +18,7 @@ export interface Delivery {
 }
 
 /** Waits; false when the client went away meanwhile. */
-export function pause(response: Response, ms: number): Promise<boolean> {
+export function pause(response: ServerResponse, ms: number): Promise<boolean> {
   return new Promise((resolve) => {
     const close = () => {
       clearTimeout(timer);
@@ -33,11 +33,15 @@ export function pause(response: Response, ms: number): Promise<boolean> {
 }
 
 /** Never answers. */
-export async function hang(response: Response): Promise<void> {
+export async function hang(response: ServerResponse): Promise<void> {
   if (await pause(response, HANG_MS)) response.destroy();
 }
 
-export function refuse(response: Response, status: number, retryAfter: number | string | undefined): void {
+export function refuse(
+  response: ServerResponse,
+  status: number,
+  retryAfter: number | string | undefined,
+): void {
   const body = JSON.stringify(errorBody(status, `Scripted error ${status}`, 'scripted_error'));
   if (retryAfter !== undefined) response.setHeader('retry-after', retryAfter);
   response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
@@ -45,7 +49,7 @@ export function refuse(response: Response, status: number, retryAfter: number | 
 }
 
 export async function deliver(
-  response: Response,
+  response: ServerResponse,
   request: ChatRequest,
   completion: Completion,
   delivery: Delivery,
@@ -58,7 +62,7 @@ export async function deliver(
 }
 
 async function deliverStream(
-  response: Response,
+  response: ServerResponse,
   request: ChatRequest,
   completion: Completion,
   { chunkChars, chunkDelayMs, cutAfter }: Delivery,
@@ -76,7 +80,7 @@ async function deliverStream(
 }
 
 /** Sends `data`, then breaks the connection. */
-function cut(response: Response, data: string | Buffer): void {
+function cut(response: ServerResponse, data: string | Buffer): void {
   if (data.length === 0) {
     response.flushHeaders();
     setImmediate(() => response.destroy());

@@ -20,7 +20,7 @@ import {
   ApiOperation,
   ApiTags,
 } from '@nestjs/swagger';
-import type { Response } from 'express';
+import type { FastifyReply } from 'fastify';
 import {
   deadlineMsOf,
   idempotencyKeyOf,
@@ -92,12 +92,12 @@ export class TaskController {
     @Body() body: SubmitTaskDto,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TaskView> {
     const { taskId, created } = await this.intake.accept(this.toTask(body, headers, caller));
-    response.location(`/tasks/${taskId}`);
-    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, clientLeft(response), created);
-    response.status(ended ? 200 : 202);
+    reply.header('location', `/tasks/${taskId}`);
+    const ended = await this.feed.waitForEnd(taskId, RUN_WAIT_MS, clientLeft(reply), created);
+    reply.status(ended ? 200 : 202);
     return this.views.find(taskId, caller);
   }
 
@@ -116,10 +116,10 @@ export class TaskController {
     @Body() body: SubmitTaskDto,
     @Headers() headers: Record<string, string | undefined>,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ task_id: string; status: string }> {
     const { taskId, status } = await this.intake.accept(this.toTask(body, headers, caller));
-    response.location(`/tasks/${taskId}`);
+    reply.header('location', `/tasks/${taskId}`);
     return { task_id: taskId, status };
   }
 
@@ -153,11 +153,11 @@ export class TaskController {
     @Param('task_id', TaskId) taskId: string,
     @Headers('last-event-id') lastEventId: string | undefined,
     @Caller() caller: Principal,
-    @Res() response: Response,
+    @Res() reply: FastifyReply,
   ): Promise<void> {
     const after = lastEventIdOf(lastEventId);
     const { status } = await this.views.find(taskId, caller);
-    await sendEvents(response, (signal) => this.eventsOf(taskId, after, isTerminal(status), signal));
+    await sendEvents(reply, (signal) => this.eventsOf(taskId, after, isTerminal(status), signal));
   }
 
   @Post('tasks/:task_id/cancel')
@@ -168,10 +168,10 @@ export class TaskController {
   async cancel(
     @Param('task_id', TaskId) taskId: string,
     @Caller() caller: Principal,
-    @Res({ passthrough: true }) response: Response,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TaskView> {
     const view = await this.canceller.cancel(taskId, this.views.scopeOf(caller));
-    response.status(view.status === 'cancelled' ? 200 : 202);
+    reply.status(view.status === 'cancelled' ? 200 : 202);
     return view;
   }
 
