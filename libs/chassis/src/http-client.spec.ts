@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BatonError, RetryableError, TerminalError } from '#libs/contracts';
 import { HttpClient, wasNotSent } from './http-client.js';
 
@@ -224,18 +225,42 @@ describe('a service that does not answer', () => {
   });
 });
 
-describe('a stream', () => {
+describe('an answer as it comes', () => {
   it('is handed on with whatever status it has', async () => {
     answer = answering(404, 'gone');
-    const { statusCode, body } = await http.stream(base);
-    expect([statusCode, await body.text()]).toEqual([404, 'gone']);
+    expect(await http.bytes(base)).toMatchObject({
+      status: 404,
+      bytes: Buffer.from('gone'),
+      truncated: false,
+    });
   });
 
-  it("ends with the caller's reason", async () => {
-    answer = () => undefined;
-    const reason = new Error('left');
+  it('is cut where it becomes too long, and the client goes on', async () => {
+    answer = answering(200, 'x'.repeat(1000));
+    const { bytes, truncated } = await http.bytes(base, { maxBytes: 10 });
+    expect([truncated, bytes.subarray(0, 10).toString()]).toEqual([true, 'x'.repeat(10)]);
+    expect(await http.bytes(base, { maxBytes: 1000 })).toMatchObject({ truncated: false });
+  });
+});
+
+describe('a request that waits for a connection', () => {
+  it('is not sent any more when its caller has given up', async () => {
+    const narrow = new HttpClient({ connections: 1 });
+    let release: () => void = () => undefined;
+    answer = (_, response) => void (release = () => response.end('{}'));
+    const first = narrow.json(base);
+    while (requests === 0) await sleep(5);
     const caller = new AbortController();
-    setTimeout(() => caller.abort(reason), 20);
-    await expect(http.stream(base, { signal: caller.signal })).rejects.toBe(reason);
+    const second = narrow.json(base, { signal: caller.signal });
+    const third = narrow.json(base, { timeoutMs: 50 });
+    caller.abort(new Error('left'));
+    await expect(second).rejects.toThrow('left');
+    await expect(third).rejects.toMatchObject({ code: 'timeout' });
+    release();
+    await first;
+    answer = answering(200, '{}');
+    await narrow.json(base);
+    expect(requests).toBe(2);
+    await narrow.close();
   });
 });

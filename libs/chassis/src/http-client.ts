@@ -1,6 +1,9 @@
-import { Deadline } from './deadline.js';
-import { Agent, request, type Dispatcher } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { messageOf, PROBLEM_MEDIA_TYPE, RetryableError, TerminalError, type Problem } from '#libs/contracts';
+import { exchange, ExchangeTimeout, type Exchanged } from './exchange.js';
+
+const TIMEOUT_MS = 10_000;
+const MAX_BYTES = 1_048_576;
 
 export interface HttpRequest {
   method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -10,7 +13,7 @@ export interface HttpRequest {
   /** Milliseconds for the whole exchange. Default 10,000. */
   timeoutMs?: number;
   signal?: AbortSignal;
-  /** Bytes of the answer that are read; a longer one raises `response-too-large`. Default 1 MiB. */
+  /** Bytes of the answer that are read. Default 1 MiB. */
   maxBytes?: number;
 }
 
@@ -35,59 +38,55 @@ export class HttpClient {
       pipelining: 1,
       keepAliveTimeout: 30_000,
       connectTimeout: 3_000,
+      // An exchange has its own deadline.
+      headersTimeout: 0,
+      bodyTimeout: 0,
       ...options,
     });
   }
 
+  /**
+   * @throws RetryableError, TerminalError as above; `response-too-large` (502) for an answer beyond `maxBytes`,
+   * `malformed-response` (502) for one that is no JSON; the signal's reason on abort
+   */
   async json<T>(url: string, options: HttpRequest = {}): Promise<HttpAnswer<T>> {
-    const deadline = new Deadline(options.timeoutMs ?? 10_000, options.signal);
+    const { status, headers, bytes, truncated } = await this.bytes(url, options);
+    if (truncated)
+      throw new TerminalError(
+        'response-too-large',
+        `The answer is larger than ${maxBytesOf(options)} bytes`,
+        { status: 502 },
+      );
+    const text = bytes.toString();
+    if (status >= 400) throw errorFromAnswer(status, headers, text);
+    return { status, headers, body: parseJson<T>(text) };
+  }
+
+  /**
+   * The answer as it comes, whatever its status; of one beyond `maxBytes` the beginning.
+   * @throws RetryableError `unreachable`, `timeout`; the signal's reason on abort
+   */
+  async bytes(url: string, options: HttpRequest = {}): Promise<Exchanged> {
+    const { method = 'GET', headers = {}, body, timeoutMs = TIMEOUT_MS, signal } = options;
     try {
-      const { statusCode, headers, body } = await request(url, {
-        dispatcher: this.dispatcher,
-        method: options.method ?? 'GET',
-        headers: {
-          ...options.headers,
-          ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        body: options.body === undefined ? undefined : JSON.stringify(options.body),
-        signal: deadline.signal,
+      return await exchange(this.dispatcher, url, {
+        method,
+        headers: body === undefined ? headers : { ...headers, 'content-type': 'application/json' },
+        body: body === undefined ? undefined : JSON.stringify(body),
+        timeoutMs,
+        signal,
+        maxBytes: maxBytesOf(options),
       });
-      const text = await readBounded(body, options.maxBytes ?? 1_048_576);
-      if (statusCode >= 400) throw errorFromAnswer(statusCode, headers, text);
-      return { status: statusCode, headers, body: parseJson<T>(text) };
     } catch (error) {
-      if (options.signal?.aborted) throw options.signal.reason;
-      if (deadline.passed)
+      if (signal?.aborted) throw signal.reason;
+      if (error instanceof ExchangeTimeout)
         throw new RetryableError('timeout', `No answer from ${originOf(url)} in time`, {
           status: 504,
           cause: error,
         });
-      throw wrapNetworkError(error, url);
-    } finally {
-      deadline.clear();
-    }
-  }
-
-  /** Starts a request whose answer is consumed as a stream by the caller; only connection errors are mapped. */
-  async stream(
-    url: string,
-    options: Pick<HttpRequest, 'headers' | 'method' | 'body' | 'signal'> = {},
-  ): Promise<Dispatcher.ResponseData> {
-    try {
-      return await request(url, {
-        dispatcher: this.dispatcher,
-        method: options.method ?? 'GET',
-        headers: {
-          ...options.headers,
-          ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        body: options.body === undefined ? undefined : JSON.stringify(options.body),
-        signal: options.signal,
-        bodyTimeout: 0,
+      throw new RetryableError('unreachable', `${originOf(url)} is unreachable: ${messageOf(error)}`, {
+        cause: error,
       });
-    } catch (error) {
-      if (options.signal?.aborted) throw options.signal.reason;
-      throw wrapNetworkError(error, url);
     }
   }
 
@@ -96,21 +95,7 @@ export class HttpClient {
   }
 }
 
-async function readBounded(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes) {
-      body.destroy();
-      throw new TerminalError('response-too-large', `The answer is larger than ${maxBytes} bytes`, {
-        status: 502,
-      });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
+const maxBytesOf = ({ maxBytes = MAX_BYTES }: HttpRequest): number => maxBytes;
 
 function parseJson<T>(text: string): T {
   if (text === '') return undefined as T;
@@ -158,13 +143,6 @@ const NOT_SENT = new Set([
 export function wasNotSent(error: unknown): boolean {
   const cause = error instanceof RetryableError ? error.cause : error;
   return NOT_SENT.has((cause as { code?: string } | undefined)?.code ?? '');
-}
-
-function wrapNetworkError(error: unknown, url: string): Error {
-  if (error instanceof TerminalError || error instanceof RetryableError) return error;
-  return new RetryableError('unreachable', `${originOf(url)} is unreachable: ${messageOf(error)}`, {
-    cause: error,
-  });
 }
 
 function originOf(url: string): string {

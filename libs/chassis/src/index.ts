@@ -1,7 +1,6 @@
 export * from './backoff.js';
 export * from './client-left.js';
 export * from './config.js';
-export * from './deadline.js';
 export * from './failpoint.js';
 export { GrpcCall, type IncomingCall } from './grpc/grpc-call.js';
 export { GrpcClient, grpcAddress, type GrpcCallOptions } from './grpc/grpc-client.js';

@@ -1,4 +1,3 @@
-import type { Dispatcher } from 'undici';
 import type { ToolOutcome } from '#libs/contracts';
 
 /** Bytes of a tool's answer that the model may see. */
@@ -6,22 +5,12 @@ export const MAX_RESULT_BYTES = 262_144;
 
 const SUCCESS_PREFIX = /^\s*\{\s*"ok"\s*:\s*true\s*,\s*"result"\s*:\s*/;
 
-/** Reads at most 256 KiB of a tool's answer; of a longer one the beginning stays, as text, marked as truncated. */
-export async function readOutcome(body: Dispatcher.ResponseData['body']): Promise<ToolOutcome> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size > MAX_RESULT_BYTES) {
-      body.destroy();
-      return truncated(Buffer.concat(chunks).subarray(0, MAX_RESULT_BYTES));
-    }
-  }
-  return parseOutcome(Buffer.concat(chunks).toString('utf8'));
+/** What a tool answered; of a `truncated` answer the first 256 KiB stay, as text, marked as truncated. */
+export function readOutcome(bytes: Buffer, truncated: boolean): ToolOutcome {
+  return truncated ? beginningOf(bytes.subarray(0, MAX_RESULT_BYTES)) : parseOutcome(bytes.toString());
 }
 
-function truncated(bytes: Buffer): ToolOutcome {
+function beginningOf(bytes: Buffer): ToolOutcome {
   // A character cut in half at the end is left out.
   const text = new TextDecoder().decode(bytes, { stream: true });
   if (!SUCCESS_PREFIX.test(text)) return invalid('its answer is too large and does not begin with a result');

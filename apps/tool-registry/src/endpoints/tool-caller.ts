@@ -1,10 +1,10 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Tokens, type Principal } from '#libs/auth';
-import { Deadline, HttpClient, wasNotSent } from '#libs/chassis';
-import type { ToolOutcome, ToolServiceRequest } from '#libs/contracts';
+import { HttpClient, wasNotSent } from '#libs/chassis';
+import { BatonError, type ToolOutcome, type ToolServiceRequest } from '#libs/contracts';
 import type { RegisteredTool } from '../catalogue/registered-tool.js';
 import { ENDPOINT_FORBIDDEN, EndpointPolicy } from './endpoint-policy.js';
-import { readOutcome } from './read-answer.js';
+import { MAX_RESULT_BYTES, readOutcome } from './read-answer.js';
 
 export interface ToolRequest {
   tool: RegisteredTool;
@@ -55,12 +55,11 @@ export class ToolCaller implements OnApplicationShutdown {
     const { name, endpoint } = request.tool.definition;
     const fault = this.policy.faultOf(endpoint);
     if (fault) return notSent(forbidden(name));
-    const deadline = new Deadline(request.timeoutMs, request.signal);
     try {
-      return await this.exchange(request, deadline.signal);
+      return await this.exchange(request);
     } catch (error) {
       if (request.signal?.aborted) throw request.signal.reason;
-      if (deadline.passed)
+      if (error instanceof BatonError && error.code === 'timeout')
         return unknown({
           ok: false,
           code: 'timeout',
@@ -68,8 +67,6 @@ export class ToolCaller implements OnApplicationShutdown {
         });
       if (causeCode(error) === ENDPOINT_FORBIDDEN) return notSent(forbidden(name));
       return wasNotSent(error) ? notSent(unavailable(name)) : unknown(unavailable(name));
-    } finally {
-      deadline.clear();
     }
   }
 
@@ -77,32 +74,30 @@ export class ToolCaller implements OnApplicationShutdown {
   async probe(url: string): Promise<number | null> {
     if (this.policy.faultOf(url)) return null;
     try {
-      const { statusCode, body } = await this.http.stream(url, { signal: AbortSignal.timeout(2000) });
-      body.on('error', () => undefined).destroy();
-      return statusCode;
+      return (await this.http.bytes(url, { timeoutMs: 2000, maxBytes: 0 })).status;
     } catch {
       return null;
     }
   }
 
-  private async exchange(request: ToolRequest, signal: AbortSignal): Promise<Answer> {
+  private async exchange(request: ToolRequest): Promise<Answer> {
     const { name, version, endpoint } = request.tool.definition;
     const body: ToolServiceRequest = { tool: name, version, params: request.arguments };
-    const answer = await this.http.stream(endpoint, {
+    const { status, bytes, truncated } = await this.http.bytes(endpoint, {
       method: 'POST',
       headers: await this.headersOf(request),
       body,
-      signal,
+      timeoutMs: request.timeoutMs,
+      signal: request.signal,
+      maxBytes: MAX_RESULT_BYTES,
     });
-    const { statusCode } = answer;
-    if (statusCode >= 200 && statusCode < 300) return answered(await readOutcome(answer.body));
-    answer.body.on('error', () => undefined).destroy();
-    if (statusCode >= 500) return unknown(unavailable(name));
-    if (statusCode === 429) return answered(unavailable(name));
+    if (status >= 200 && status < 300) return answered(readOutcome(bytes, truncated));
+    if (status >= 500) return unknown(unavailable(name));
+    if (status === 429) return answered(unavailable(name));
     return answered({
       ok: false,
       code: 'tool-error',
-      message: `${name} refused the call (HTTP ${statusCode})`,
+      message: `${name} refused the call (HTTP ${status})`,
     });
   }
 
