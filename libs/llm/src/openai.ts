@@ -2,6 +2,7 @@ import type { OnApplicationShutdown } from '@nestjs/common';
 import type { ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions';
 import { RetryableError, type TokenUsage } from '#libs/contracts';
 import type { ChatReply, ChatRequest, Llm, ModelState } from './llm.js';
+import { readChunks } from './chat-stream.js';
 import { ModelWatch } from './model-watch.js';
 import { connectOpenAi, type OpenAiConnection, type OpenAiEndpoint } from './openai-client.js';
 import { modelError } from './openai-errors.js';
@@ -36,15 +37,15 @@ export class OpenAiLlm implements Llm, OnApplicationShutdown {
     const timer = setTimeout(() => controller.abort(timeoutError(request.timeoutMs)), request.timeoutMs);
     request.signal.addEventListener('abort', cancel, { once: true });
     try {
-      const stream = await this.connection.client.chat.completions.create(this.bodyOf(request), {
-        signal: controller.signal,
-        timeout: request.timeoutMs + 1_000,
-        ...(request.traceparent ? { headers: { traceparent: request.traceparent } } : {}),
-      });
+      const { body } = await this.connection.client.chat.completions
+        .create(this.bodyOf(request), {
+          signal: controller.signal,
+          timeout: request.timeoutMs + 1_000,
+          ...(request.traceparent ? { headers: { traceparent: request.traceparent } } : {}),
+        })
+        .asResponse();
       const reply = new ReplyAssembly(request.onDelta);
-      for await (const chunk of stream) reply.add(chunk);
-      // The SDK ends an aborted stream without an error.
-      controller.signal.throwIfAborted();
+      await readChunks(body as unknown as AsyncIterable<Uint8Array>, (chunk) => reply.add(chunk));
       return reply.finish(this.options.model, () => estimateUsage(request));
     } catch (error) {
       if (controller.signal.aborted) throw controller.signal.reason;
