@@ -41,9 +41,12 @@ export async function validated<T extends object>(dto: Type<T>, value: object): 
   return instance;
 }
 
+/** One fault for each field: of several rules the one that the DTO names first, its type, explains the others. */
 function flatten(error: ValidationError, parent: string): FieldError[] {
   const field = parent ? `${parent}.${error.property}` : error.property;
-  const own = Object.values(error.constraints ?? {}).map((message) => ({ field, message }));
+  // Decorators run from the last to the first.
+  const message = Object.values(error.constraints ?? {}).at(-1);
+  const own = message === undefined ? [] : [{ field, message }];
   return [...own, ...(error.children ?? []).flatMap((child) => flatten(child, field))];
 }
 
