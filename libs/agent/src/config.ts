@@ -1,5 +1,5 @@
 import { AUTH_CONFIG } from '#libs/auth';
-import { bool, bounded, loadConfig, postgresUrl, redisUrl, str, url, type Env } from '#libs/chassis';
+import { bool, bounded, httpUrl, loadConfig, postgresUrl, redisUrl, str, type Env } from '#libs/chassis';
 import { LLM_CONFIG } from '#libs/llm';
 import { HANDOFF_CONFIG } from '#libs/messaging';
 
@@ -12,7 +12,7 @@ export function agentConfig(env: Env) {
     DATABASE_URL: postgresUrl({ desc: 'Postgres of the schema `agents`' }),
     DATABASE_POOL: bounded(2, 100)({ default: 8, desc: 'Connections to Postgres' }),
     REDIS_URL: redisUrl({ desc: 'Redis of the queue and the live events' }),
-    TOOL_REGISTRY_URL: url({ desc: 'Base URL of the tool registry' }),
+    TOOL_REGISTRY_URL: httpUrl({ desc: 'Base URL of the tool registry' }),
     ALLOWED_CALLERS: str({
       default: 'orchestrator,supervisor,gateway',
       desc: 'Services whose tokens are accepted, separated by commas; user:<id> for people who come directly',

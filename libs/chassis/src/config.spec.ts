@@ -1,9 +1,9 @@
-import { bool, bounded, kafkaBrokers, loadConfig, postgresUrl, redisUrl, str, url } from './config.js';
+import { bool, bounded, httpUrl, kafkaBrokers, loadConfig, postgresUrl, redisUrl, str } from './config.js';
 
 const SPECS = {
   DATABASE_URL: str(),
   PORT: bounded(0, 65_535)({ default: 8080 }),
-  REGISTRY: url({ default: 'http://registry' }),
+  REGISTRY: httpUrl({ default: 'http://registry' }),
   LEVEL: str({ default: 'info', choices: ['info', 'debug'] }),
   FLAG: bool({ default: false }),
 };

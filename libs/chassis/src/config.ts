@@ -8,7 +8,7 @@ import {
 } from 'envalid';
 import { TerminalError, messageOf } from '#libs/contracts';
 
-export { bool, json, num, str, url } from 'envalid';
+export { bool, json, num, str } from 'envalid';
 export type Env = Record<string, string | undefined>;
 
 /** A whole number; `bounded(1, 100)` accepts 1 to 100. */
@@ -23,7 +23,7 @@ export const bounded = (min: number, max: number) =>
 /** Connection addresses; an empty one is none, where none is the default. They may hold passwords: the error does not repeat them. */
 const address =
   (example: string, accepted: RegExp) =>
-  (spec: { default?: ''; desc?: string } = {}) =>
+  (spec: { default?: string; desc?: string } = {}) =>
     makeValidator<string>((input) => {
       if (accepted.test(input) || (input === '' && spec.default === '')) return input;
       throw new EnvError(`an address like ${example} is wanted`);
@@ -31,6 +31,7 @@ const address =
 
 export const postgresUrl = address('postgres://user:password@host:5432/database', /^postgres(ql)?:\/\/\S+$/);
 export const redisUrl = address('redis://host:6379', /^rediss?:\/\/\S+$/);
+export const httpUrl = address('http://host:8080', /^https?:\/\/[^\s/]\S*$/);
 /** Separated by commas. */
 export const kafkaBrokers = address(
   'kafka-1:9092,kafka-2:9092',

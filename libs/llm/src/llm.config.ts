@@ -1,4 +1,4 @@
-import { str, url } from '#libs/chassis';
+import { httpUrl, str } from '#libs/chassis';
 
 /** Where the model is; made by `loadConfig(env, LLM_CONFIG)`. */
 export interface LlmConfig {
@@ -16,7 +16,7 @@ export interface EmbeddingConfig {
 
 const ENDPOINT_CONFIG = {
   OPENAI_API_KEY: str({ default: 'none', desc: 'Key of the OpenAI-compatible API; local servers want none' }),
-  OPENAI_BASE_URL: url({
+  OPENAI_BASE_URL: httpUrl({
     default: 'https://api.openai.com/v1',
     desc: 'OpenAI, Ollama, vLLM, …, with its /v1',
   }),

@@ -1,5 +1,13 @@
 import { AUTH_CONFIG, AuthModule } from '#libs/auth';
-import { bounded, loadConfig, postgresUrl, str, url, type Env, type ServiceDefinition } from '#libs/chassis';
+import {
+  bounded,
+  loadConfig,
+  postgresUrl,
+  str,
+  httpUrl,
+  type Env,
+  type ServiceDefinition,
+} from '#libs/chassis';
 import { DatabaseModule } from '#libs/database';
 import { EMBEDDING_CONFIG, embedderModule } from '#libs/llm';
 import { serveTools } from '#libs/tools';
@@ -15,8 +23,8 @@ import { webSearchTool } from './web-search.tool.js';
 const CONFIG = {
   DATABASE_URL: postgresUrl({ desc: 'Postgres; the service keeps to its schema `knowledge`' }),
   ...AUTH_CONFIG,
-  TOOL_REGISTRY_URL: url({ desc: 'Where the tools are registered' }),
-  SERVICE_URL: url({
+  TOOL_REGISTRY_URL: httpUrl({ desc: 'Where the tools are registered' }),
+  SERVICE_URL: httpUrl({
     default: undefined,
     desc: 'Where the registry reaches this service; default: loopback',
   }),
@@ -25,11 +33,11 @@ const CONFIG = {
     1,
     2_000_000,
   )({ default: 200_000, desc: 'Passages with vectors in memory' }),
-  SEARXNG_URL: url({ default: '', desc: 'A SearXNG instance that allows JSON' }),
+  SEARXNG_URL: httpUrl({ default: '', desc: 'A SearXNG instance that allows JSON' }),
   BRAVE_API_KEY: str({ default: '' }),
-  BRAVE_URL: url({ default: 'https://api.search.brave.com' }),
+  BRAVE_URL: httpUrl({ default: 'https://api.search.brave.com' }),
   TAVILY_API_KEY: str({ default: '' }),
-  TAVILY_URL: url({ default: 'https://api.tavily.com' }),
+  TAVILY_URL: httpUrl({ default: 'https://api.tavily.com' }),
   ...EMBEDDING_CONFIG,
 };
 

@@ -1,4 +1,4 @@
-import { bool, bounded, kafkaBrokers, str } from '#libs/chassis';
+import { bool, bounded, httpUrl, kafkaBrokers, str } from '#libs/chassis';
 
 /** Variables of a service that hands off, for its `loadConfig`. */
 export const HANDOFF_CONFIG = {
@@ -6,7 +6,7 @@ export const HANDOFF_CONFIG = {
     default: '',
     desc: 'host:port of brokers, separated by commas; empty: hand-offs go over Redis',
   }),
-  SCHEMA_REGISTRY_URL: str({
+  SCHEMA_REGISTRY_URL: httpUrl({
     default: '',
     desc: "Base URL of a Confluent-compatible schema registry; empty: the repository's schemas, and all services must be of one version",
   }),
