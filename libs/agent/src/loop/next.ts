@@ -38,8 +38,11 @@ export function next(state: RunState, limits: RunLimits, promptTokens: () => num
     const ending = endingOf(last, state, limits);
     return ending ? { do: 'finish', ending } : { do: 'tools', calls: last.reply.tool_calls };
   }
-  const maxTokens = limits.tokenBudget - state.tokensUsed - promptTokens();
-  return maxTokens < MIN_REPLY_TOKENS ? finish(budgetExceeded(state)) : { do: 'model', maxTokens };
+  const prompt = promptTokens();
+  const maxTokens = limits.tokenBudget - state.tokensUsed - prompt;
+  return maxTokens < MIN_REPLY_TOKENS
+    ? finish(budgetExceeded(state, limits, prompt + MIN_REPLY_TOKENS))
+    : { do: 'model', maxTokens };
 }
 
 /** Decides on a reply whose calls (if any) have not been answered; null when they are to be made. */
@@ -50,7 +53,7 @@ function endingOf({ reply }: Turn, state: RunState, limits: RunLimits): Ending |
   // A cut reply's tool calls are cut as well: none of them is made.
   if (reply.finish_reason === 'length')
     return spent
-      ? budgetExceeded(state)
+      ? budgetExceeded(state, limits)
       : failed(state, 'output_truncated', 'The model stopped at its output limit');
   if (reply.tool_calls.length === 0) {
     if (!reply.content?.trim()) return failed(state, 'empty_reply', 'The model ended without an answer');
@@ -63,7 +66,7 @@ function endingOf({ reply }: Turn, state: RunState, limits: RunLimits): Ending |
       'tool_arguments_malformed',
       'The model wrote tool arguments that are not JSON objects, again after it was told',
     );
-  if (spent) return budgetExceeded(state);
+  if (spent) return budgetExceeded(state, limits);
   // Results that no later step can read are not worth their effects.
   if (state.turns.length >= limits.maxSteps)
     return {
@@ -81,12 +84,14 @@ function failed(state: RunState, error: string, detail: string): Ending {
   return { status: 'failed', output: bestOutput(state), error, detail };
 }
 
-function budgetExceeded(state: RunState): Ending {
+/** @param needed tokens of the call that is not made: its prompt and the shortest reply */
+function budgetExceeded(state: RunState, { tokenBudget }: RunLimits, needed?: number): Ending {
+  const next = needed === undefined ? '' : `, and the next model call needs about ${needed}`;
   return {
     status: 'completed',
     output: bestOutput(state),
     error: 'token_budget_exceeded',
-    detail: 'The task used up its token budget',
+    detail: `Of a token budget of ${tokenBudget} the task used ${state.tokensUsed}${next}`,
   };
 }
 
