@@ -12,7 +12,7 @@ import {
 const MAX_WAIT_MS = 60_000;
 
 /** A UUID of any version, as tasks have them. */
-const IsTaskId = () => Matches(TASK_ID, { message: 'task_id must be a UUID' });
+export const IsTaskId = () => Matches(TASK_ID, { message: 'task_id must be a UUID' });
 
 /** `TaskRequest` of the gRPC API. */
 export class TaskRequestDto extends SubmitTaskDto {

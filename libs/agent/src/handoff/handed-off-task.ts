@@ -10,12 +10,16 @@ import {
 import type { Principal } from '#libs/auth';
 import type { AgentDefinition } from '../definition.js';
 import { agentTaskOf } from '../doors/agent-task.js';
+import { IsTaskId } from '../doors/task-request.dto.js';
 
 /** A caller's name as part of a topic's name. */
 const CALLER = /^[a-zA-Z0-9._-]{1,128}$/;
 
 /** An `AgentTaskEvent` in the words of the other doors. */
 class HandedOffTaskDto extends SubmitTaskDto {
+  @IsTaskId()
+  task_id: string;
+
   @IsOptional()
   @Matches(CALLER, { message: 'reply_to must be the name of a caller' })
   reply_to?: string;
@@ -44,7 +48,6 @@ export async function taskOfEvent(
   traceparent: string | null,
   now: number = Date.now(),
 ): Promise<AgentTask & { id: string }> {
-  const id = parseTaskId(event.task_id);
   if ([event.prompt, ...Object.entries(event.context).flat()].some((text) => text.includes('\0')))
     throw new TerminalError('malformed-request', 'The message contains NUL characters', { status: 400 });
   const request = await validated(HandedOffTaskDto, wordsOf(event));
@@ -56,14 +59,15 @@ export async function taskOfEvent(
     retryCount: event.retry_count,
     traceparent,
   };
-  return { ...agentTaskOf(request, caller, definition, extras), id };
+  return { ...agentTaskOf(request, caller, definition, extras), id: parseTaskId(request.task_id) };
 }
 
 /** Avro's null is the other doors' absent field. */
 function wordsOf(event: AgentTaskEvent): Record<string, unknown> {
-  const { prompt, session_id, context: metadata, max_steps, token_budget } = event;
+  const { task_id, prompt, session_id, context: metadata, max_steps, token_budget } = event;
   const { deadline, reply_to, stream_steps, retry_count } = event;
   const words = {
+    task_id,
     prompt,
     session_id,
     metadata,
