@@ -28,7 +28,7 @@ export interface HostRecord extends OwnedProcess {
 }
 
 export type SettingsDigest = Record<
-  'model' | 'database' | 'redis' | 'kafka' | 'schemaRegistry' | 'build',
+  'model' | 'database' | 'redis' | 'kafka' | 'schemaRegistry' | 'secret' | 'build',
   string
 >;
 
@@ -92,6 +92,7 @@ export class Stack {
       redis: digest(redisUrl),
       kafka: digest(kafkaBrokers),
       schemaRegistry: digest(schemaRegistryUrl),
+      secret: digest(this.secret),
       build: digest(builtAt()),
     };
   }
@@ -120,6 +121,7 @@ const SETTING_NAMES: ReadonlyArray<[keyof SettingsDigest, string]> = [
   ['redis', 'REDIS_URL'],
   ['kafka', 'KAFKA_BROKERS'],
   ['schemaRegistry', 'SCHEMA_REGISTRY_URL'],
+  ['secret', 'BATON_STACK_SECRET'],
   ['build', 'build'],
 ];
 

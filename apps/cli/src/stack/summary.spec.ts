@@ -59,7 +59,15 @@ describe('curlLine', () => {
 });
 
 describe('changedSettings', () => {
-  const digest = { model: 'a', database: 'b', redis: 'c', kafka: 'e', schemaRegistry: 'f', build: 'd' };
+  const digest = {
+    model: 'a',
+    database: 'b',
+    redis: 'c',
+    kafka: 'e',
+    secret: 's',
+    schemaRegistry: 'f',
+    build: 'd',
+  };
   const stack = (env: Record<string, string>, portOffset: number, model = 'a') =>
     ({ env, settings: { portOffset }, settingsDigest: () => ({ ...digest, model }) }) as unknown as Stack;
 

@@ -38,7 +38,7 @@ export async function run({ words, agent, json }: RunOptions): Promise<number> {
       ? ((await gateway.task(taskId).catch(() => null))?.error_detail ?? null)
       : null;
     progress.line(closingLine(result, detail));
-    if (await scripted)
+    if (result.status === 'completed' && (await scripted))
       progress.line(
         '  The scripted model answered, not a real one: set OPENAI_API_KEY or OPENAI_BASE_URL, and BATON_MODEL.',
       );
