@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import type { Env } from '#libs/chassis';
@@ -12,8 +13,10 @@ import { ended, faultsOf, historyOf, type History } from './history.js';
 export const SHORT_LEASES: Env = { LEASE_MS: '1500', RECONCILE_MS: '200', LOST_AFTER_MS: '1000' };
 /** For a process that must not lose its tasks however slow the machine is. */
 export const LONG_LEASE: Env = { LEASE_MS: '600000' };
-/** The prefix of every key of the queue of `agent-test`. */
-const QUEUE = 'bull:agent.run.test';
+/** Of `agent-test`. */
+const QUEUE_NAME = 'agent.run.test';
+/** The prefix of its every key. */
+const QUEUE = `bull:${QUEUE_NAME}`;
 
 /** One test file's stack: agents with armed failpoints that die, and a standby that takes over. */
 export class ChaosStack {
@@ -41,6 +44,17 @@ export class ChaosStack {
     await this.postgres.end();
     await this.killVictims();
     await this.stack.stop();
+  }
+
+  /** For tests that need the tables before their first agent. */
+  async makeTables(): Promise<void> {
+    await this.victim('');
+    await this.clean();
+  }
+
+  /** The agents' queue, for jobs of the test's own. */
+  openQueue(): Queue {
+    return new Queue(QUEUE_NAME, { connection: { url: this.stack.infrastructure.redisUrl } });
   }
 
   /** An agent process with `failpoints` armed (`name=action[:ms][@nth]`); short leases unless `env` says otherwise. */

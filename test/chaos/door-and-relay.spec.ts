@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import type { SpawnedService } from '#libs/devstack';
 import { answer, callTool, eventually, type TaskApi } from '#libs/testing';
 import { ChaosStack, diedOf, LONG_LEASE, SHORT_LEASES, stopped } from './chaos-stack.js';
@@ -71,10 +71,8 @@ describe('the relay (faults 13 and 14)', () => {
 
   beforeAll(async () => {
     chaos = await ChaosStack.start();
-    queue = new Queue('agent.run.test', { connection: { url: chaos.stack.infrastructure.redisUrl } });
-    // The first agent makes the tables.
-    await chaos.victim('');
-    await chaos.clean();
+    queue = chaos.openQueue();
+    await chaos.makeTables();
   });
   afterAll(async () => {
     await queue?.close();

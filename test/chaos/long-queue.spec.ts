@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import type { Env } from '#libs/chassis';
 import type { SpawnedService } from '#libs/devstack';
 import { answer, callTool, eventually } from '#libs/testing';
@@ -21,10 +21,8 @@ describe('a long queue', () => {
 
   beforeAll(async () => {
     chaos = await ChaosStack.start();
-    queue = new Queue('agent.run.test', { connection: { url: chaos.stack.infrastructure.redisUrl } });
-    // The first agent makes the tables.
-    await chaos.victim('');
-    await chaos.clean();
+    queue = chaos.openQueue();
+    await chaos.makeTables();
   });
   afterAll(async () => {
     await queue?.close();
