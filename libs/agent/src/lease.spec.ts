@@ -1,7 +1,8 @@
 import { RetryableError, TerminalError } from '#libs/contracts';
 import { createLogger } from '#libs/telemetry';
 import { Lease, Leases, Stopped } from './lease.js';
-import { heldKey, type ClaimedTask, type RunRepository } from './store/run.repository.js';
+import { heldKey, type ClaimedTask } from './store/claimed-task.js';
+import type { RunRepository } from './store/run.repository.js';
 
 const task = (more: Partial<ClaimedTask> = {}) =>
   ({ id: 't', epoch: 1, elapsedMs: 100, remainingMs: 1000, ...more }) as ClaimedTask;

@@ -4,7 +4,8 @@ import { LOGGER } from '#libs/chassis';
 import { BatonError, messageOf } from '#libs/contracts';
 import type { Logger } from '#libs/telemetry';
 import { AGENT, type Agent } from './agent.js';
-import { heldKey, RunRepository, type ClaimedTask } from './store/run.repository.js';
+import { heldKey, type ClaimedTask } from './store/claimed-task.js';
+import { RunRepository } from './store/run.repository.js';
 
 /** Why a run stops before its end. After `lease_lost` and `handed_over` it writes nothing more. */
 export type StopReason = 'cancelled' | 'deadline' | 'lease_lost' | 'handed_over';

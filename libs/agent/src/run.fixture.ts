@@ -6,7 +6,8 @@ import type { FeedItem } from './feed.js';
 import type { Announcements } from './handoff/announcements.js';
 import { Lease } from './lease.js';
 import { Runner } from './run.js';
-import type { Append, ClaimedTask, Finish } from './store/run.repository.js';
+import type { ClaimedTask } from './store/claimed-task.js';
+import type { Append, Finish } from './store/run.repository.js';
 
 export const TOOLS = ['lookup', 'write'];
 

@@ -19,7 +19,7 @@ import { AGENT, type Agent } from '../agent.js';
 import { apply, type RunState } from '../loop/state.js';
 import type { NewTask } from '../store/acceptances.js';
 import type { TakenAlong } from '../store/outbox.js';
-import type { TaskFacts } from '../store/run.repository.js';
+import type { TaskFacts } from '../store/claimed-task.js';
 import { namedUuid } from './named-uuid.js';
 
 /** A journal entry that is about to be written. */

@@ -14,7 +14,8 @@ import {
 import { results } from '../loop/journal.fixture.js';
 import { INITIAL, replay } from '../loop/state.js';
 import type { NewTask } from './acceptances.js';
-import type { ClaimedTask, Finish } from './run.repository.js';
+import type { ClaimedTask } from './claimed-task.js';
+import type { Finish } from './run.repository.js';
 
 jest.setTimeout(60_000);
 

@@ -11,8 +11,7 @@ import {
 import { reply, results } from '../loop/journal.fixture.js';
 import { replay } from '../loop/state.js';
 import { storable } from '../loop/storable.js';
-import { heldKey } from './run.repository.js';
-import type { ClaimedTask } from './run.repository.js';
+import { heldKey, type ClaimedTask } from './claimed-task.js';
 
 jest.setTimeout(60_000);
 
