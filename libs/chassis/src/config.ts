@@ -22,7 +22,7 @@ export const bounded = (min: number, max: number) =>
 
 /** Connection addresses; an empty one is none, where none is the default. They may hold passwords: the error does not repeat them. */
 const address =
-  (example: string, accepted: RegExp) =>
+  (example: string, accepted: Pick<RegExp, 'test'>) =>
   (spec: { default?: string; desc?: string } = {}) =>
     makeValidator<string>((input) => {
       if (accepted.test(input) || (input === '' && spec.default === '')) return input;
@@ -31,7 +31,9 @@ const address =
 
 export const postgresUrl = address('postgres://user:password@host:5432/database', /^postgres(ql)?:\/\/\S+$/);
 export const redisUrl = address('redis://host:6379', /^rediss?:\/\/\S+$/);
-export const httpUrl = address('http://host:8080', /^https?:\/\/[^\s/]\S*$/);
+export const httpUrl = address('http://host:8080', {
+  test: (text) => /^https?:\/\/\S/i.test(text) && URL.canParse(text),
+});
 /** Separated by commas. */
 export const kafkaBrokers = address(
   'kafka-1:9092,kafka-2:9092',

@@ -10,6 +10,8 @@ export interface ExchangeRequest {
   signal: AbortSignal | undefined;
   /** Bytes of the answer that are read; of a longer one the beginning stays. */
   maxBytes: number;
+  /** False for a status that says all: the body is not waited for. Every body is wanted by default. */
+  wantsBody?: (status: number) => boolean;
 }
 
 export interface Exchanged {
@@ -17,7 +19,7 @@ export interface Exchanged {
   headers: IncomingHttpHeaders;
   /** At most `maxBytes` and the chunk that went beyond. */
   bytes: Buffer;
-  /** True when the answer was longer than that: the rest was not read, the connection is gone. */
+  /** True when the answer was longer than that, or not wanted: the rest was not read, the connection is gone. */
   truncated: boolean;
 }
 
@@ -32,11 +34,11 @@ export class ExchangeTimeout extends Error {}
 export function exchange(
   dispatcher: Dispatcher,
   url: string,
-  { method, headers, body, timeoutMs, signal, maxBytes }: ExchangeRequest,
+  { method, headers, body, timeoutMs, signal, ...limits }: ExchangeRequest,
 ): Promise<Exchanged> {
   return new Promise((resolve, reject) => {
     const { origin, pathname, search } = new URL(url);
-    const handler = new Answer(maxBytes, (error, exchanged) => {
+    const handler = new Answer(limits, (error, exchanged) => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', cancel);
       if (exchanged) resolve(exchanged);
@@ -63,7 +65,7 @@ class Answer implements Dispatcher.DispatchHandler {
   private controller?: Dispatcher.DispatchController;
 
   constructor(
-    private readonly maxBytes: number,
+    private readonly limits: Pick<ExchangeRequest, 'maxBytes' | 'wantsBody'>,
     private readonly settle: Settle,
   ) {}
 
@@ -83,12 +85,14 @@ class Answer implements Dispatcher.DispatchHandler {
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     this.status = status;
     this.headers = headers;
+    // Informational answers come before the answer.
+    if (status >= 200 && this.limits.wantsBody?.(status) === false) this.end(undefined, this.exchanged(true));
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
     this.chunks.push(chunk);
     this.size += chunk.length;
-    if (this.size > this.maxBytes) this.end(undefined, this.exchanged(true));
+    if (this.size > this.limits.maxBytes) this.end(undefined, this.exchanged(true));
   }
 
   onResponseEnd(): void {

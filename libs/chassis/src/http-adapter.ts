@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -57,9 +58,16 @@ const CLIENT_ERRORS: Record<string, [number, string, string]> = {
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'request-timeout', 'The request did not arrive in time'],
 };
 
+/** Node keeps there the answer that is being written. */
+type HttpSocket = Socket & { _httpMessage?: ServerResponse };
+
 /** Errors below Fastify: the request never became one, so the answer is written by hand. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+function answerClientError(error: NodeJS.ErrnoException, socket: HttpSocket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return;
+  if (socket._httpMessage?.headersSent) {
+    socket.destroy();
+    return;
+  }
   const [status, code, detail] = CLIENT_ERRORS[error.code ?? ''] ?? [
     400,
     'malformed-request',

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -240,6 +240,42 @@ describe('an answer as it comes', () => {
     const { bytes, truncated } = await http.bytes(base, { maxBytes: 10 });
     expect([truncated, bytes.subarray(0, 10).toString()]).toEqual([true, 'x'.repeat(10)]);
     expect(await http.bytes(base, { maxBytes: 1000 })).toMatchObject({ truncated: false });
+  });
+});
+
+describe('an exchange that is broken off', () => {
+  const endless: RequestListener = (_, response) => void response.write('x'.repeat(1000));
+  it.each<[string, RequestListener, (signal: AbortSignal, left: () => void) => Promise<unknown>]>([
+    ['at its deadline', endless, (signal) => http.json(base, { timeoutMs: 50, signal })],
+    ['by its caller', endless, (signal, left) => (setTimeout(left, 50), http.json(base, { signal }))],
+    ['where it becomes too long', endless, (signal) => http.bytes(base, { maxBytes: 10, signal })],
+    ['at its status', endless, (signal) => http.bytes(base, { wantsBody: () => false, signal })],
+  ])('%s leaves neither its connection nor a listener', async (_, listener, work) => {
+    let closed = false;
+    answer = (request, response) => {
+      response.on('close', () => (closed = true));
+      listener(request, response);
+    };
+    const caller = new AbortController();
+    await work(caller.signal, () => caller.abort(new Error('left'))).catch(() => undefined);
+    while (!closed) await sleep(5);
+    expect(getEventListeners(caller.signal, 'abort')).toEqual([]);
+  });
+
+  it('at its status has it, whatever becomes of its body', async () => {
+    answer = (_, response) => void response.writeHead(409).write('x');
+    expect(await http.bytes(base, { wantsBody: (status) => status < 300 })).toMatchObject({ status: 409 });
+  });
+
+  it('is not, by an informational answer', async () => {
+    answer = (_, response) => {
+      response.writeEarlyHints({ link: '</a>; rel=preload' });
+      response.end('{"a":1}');
+    };
+    expect(await http.bytes(base, { wantsBody: (status) => status === 200 })).toMatchObject({
+      status: 200,
+      bytes: Buffer.from('{"a":1}'),
+    });
   });
 });
 

@@ -15,6 +15,8 @@ export interface HttpRequest {
   signal?: AbortSignal;
   /** Bytes of the answer that are read. Default 1 MiB. */
   maxBytes?: number;
+  /** Of `bytes` only; see `ExchangeRequest`. */
+  wantsBody?: (status: number) => boolean;
 }
 
 export interface HttpAnswer<T> {
@@ -76,6 +78,7 @@ export class HttpClient {
         timeoutMs,
         signal,
         maxBytes: maxBytesOf(options),
+        wantsBody: options.wantsBody,
       });
     } catch (error) {
       if (signal?.aborted) throw signal.reason;

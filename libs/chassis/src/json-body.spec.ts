@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { Controller, HttpCode, Module, Post, Req, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
+import { request } from 'undici';
 import { createLogger } from '#libs/telemetry';
 import { httpAdapter } from './http-adapter.js';
 import { ProblemFilter } from './problem.filter.js';
@@ -29,7 +30,7 @@ let port: number;
 const logged: string[] = [];
 
 beforeAll(async () => {
-  const adapter = httpAdapter({ maxBodyBytes: MAX_BYTES, formPaths: ['/form'] }, 150);
+  const adapter = httpAdapter({ maxBodyBytes: MAX_BYTES, formPaths: ['/form'] }, 1000);
   app = await NestFactory.create(EchoModule, adapter, {
     logger: false,
     bodyParser: false,
@@ -152,6 +153,17 @@ describe('413 payload-too-large', () => {
     const sized = (bytes: number) => `{"a":"${'x'.repeat(bytes - 8)}"}`;
     expect(await post(sized(MAX_BYTES))).toMatchObject({ status: 200 });
     expect(await post(sized(MAX_BYTES + 1))).toMatchObject({ status: 413, code: 'payload-too-large' });
+  });
+
+  it('leaves the connection open: a client that still writes would lose the answer', async () => {
+    const { statusCode, headers, body } = await request(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.alloc(8_000_000, 'x'),
+    });
+    expect(statusCode).toBe(413);
+    expect(headers['connection']).not.toBe('close');
+    await body.dump();
   });
 
   it('for a small body that unpacks to a large one', async () => {

@@ -57,12 +57,13 @@ async function parsed(
   const { 'content-type': media = '', 'content-encoding': encoding = 'identity' } = request.headers;
   if (!(isForm ? FORM_MEDIA : JSON_MEDIA).test(media))
     throw unsupported(`Send ${isForm ? 'application/x-www-form-urlencoded' : 'application/json'} in UTF-8`);
-  const plain = encoding === 'identity' ? bytes : await unpacked(bytes, encoding, maxBytes);
+  const plain = await unpacked(bytes, encoding.toLowerCase(), maxBytes);
   return isForm ? parseForm(plain) : parseObject(plain);
 }
 
 async function unpacked(bytes: Buffer, encoding: string, maxBytes: number): Promise<Buffer> {
-  const unpack = UNPACK.get(encoding.toLowerCase());
+  if (encoding === 'identity') return bytes;
+  const unpack = UNPACK.get(encoding);
   if (!unpack) throw unsupported('Unknown Content-Encoding');
   try {
     return await unpack(bytes, { maxOutputLength: maxBytes });
@@ -93,7 +94,7 @@ function decoded(bytes: Buffer): string {
   return text.startsWith('\uFEFF') ? text.slice(1) : text;
 }
 
-/** @throws TerminalError as `jsonBody` describes. */
+/** @throws TerminalError as `readBodies` describes. */
 export function parseObject(bytes: Buffer): Record<string, unknown> {
   const text = decoded(bytes);
   let value: unknown;

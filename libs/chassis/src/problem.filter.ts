@@ -11,6 +11,7 @@ import { allowedMethods } from './routes.js';
 
 const CODES: Record<number, string> = {
   400: 'malformed-request',
+  403: 'forbidden',
   404: 'not-found',
   405: 'method-not-allowed',
   413: 'payload-too-large',
@@ -43,7 +44,7 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const http = host.switchToHttp();
     const [request, reply] = [http.getRequest<FastifyRequest>(), http.getResponse<FastifyReply>()];
-    if (thrown instanceof ClientLeft || thrown === request.raw.errored) {
+    if (thrown instanceof ClientLeft || (thrown !== null && thrown === request.raw.errored)) {
       this.logger.debug({ method: request.method }, new ClientLeft().message);
       cutOff(reply);
       return;
@@ -66,7 +67,7 @@ export class ProblemFilter implements ExceptionFilter {
     if (thrown instanceof HttpException) {
       const status = thrown.getStatus();
       const allow = request && status === 404 ? allowedMethods(request) : [];
-      if (allow.length > 0)
+      if (allow.length > 0 && !allow.includes(request!.method))
         return new TerminalError('method-not-allowed', `Use ${allow.join(' or ')}`, {
           status: 405,
           headers: { allow: allow.join(', ') },
@@ -81,7 +82,7 @@ export class ProblemFilter implements ExceptionFilter {
 /** What Fastify's own refusals leave out. */
 function detailOf(status: number, { routeOptions }: FastifyRequest): string | undefined {
   if (status === 413) return `The body is too large: at most ${routeOptions.bodyLimit} bytes`;
-  if (status === 415) return 'The Content-Type is none';
+  if (status === 415) return 'The Content-Type is not valid';
   return undefined;
 }
 
@@ -99,6 +100,8 @@ export function sendProblem(reply: FastifyReply, error: BatonError, body?: objec
     cutOff(reply);
     return;
   }
+  // Of a body that is refused before its end; a client that still writes would lose the answer. What comes is read and dropped.
+  reply.removeHeader('connection');
   const retryAfter = retryAfterOf(error);
   reply.status(error.status).headers({ 'cache-control': 'no-store', ...error.headers });
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter);

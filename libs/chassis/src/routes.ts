@@ -24,8 +24,9 @@ export function allowedMethods(request: FastifyRequest): string[] {
   return [...new Set(found.flatMap(({ methods }) => methods))];
 }
 
-/** The request's path, without its query. */
-export const pathOf = ({ url }: Pick<FastifyRequest, 'url'>): string => url.split('?', 1)[0]!;
+/** The request's path, without its query, also of a request in absolute form (RFC 9112, section 3.2.2). */
+export const pathOf = ({ url }: Pick<FastifyRequest, 'url'>): string =>
+  /^(?:https?:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
 
 /** `:name` is one segment, `*` the rest. */
 function patternOf(url: string): RegExp {

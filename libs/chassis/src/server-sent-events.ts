@@ -25,6 +25,8 @@ export async function sendEvents(
   reply.hijack();
   if (gone.aborted) return;
   const response = reply.raw;
+  // A body that nobody reads never ends, and would be late.
+  response.req.resume();
   response.writeHead(200, {
     ...(reply.getHeaders() as OutgoingHttpHeaders),
     'content-type': 'text/event-stream; charset=utf-8',

@@ -59,7 +59,7 @@ const CHASSIS_CONFIG = {
   BODY_TIMEOUT_MS: bounded(
     100,
     600_000,
-  )({ default: 10_000, desc: 'Time in which a request body has to arrive' }),
+  )({ default: 10_000, desc: 'Time in which a request has to arrive, headers and body' }),
 };
 
 @Module({})

@@ -101,7 +101,8 @@ class StreamedBody implements Dispatcher.DispatchHandler, AsyncIterable<Buffer> 
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    this.begun(status, headers);
+    // Informational answers come before the answer.
+    if (status >= 200) this.begun(status, headers);
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {

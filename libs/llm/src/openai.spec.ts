@@ -226,6 +226,24 @@ describe('OpenAiLlm', () => {
     expect(provider.received).toHaveLength(1);
   });
 
+  it('closes the request at the provider when its stream is nonsense', async () => {
+    let closed = false;
+    provider.answer = (response) => {
+      response.on('close', () => (closed = true));
+      response.writeHead(200).write('data: {"secret words\n\n');
+    };
+    expect(await failure(ask())).toMatchObject({ code: 'model_unavailable' });
+    await until(() => closed);
+  });
+
+  it('waits for the answer behind an informational one', async () => {
+    provider.answer = (response) => {
+      response.writeEarlyHints({ link: '</a>; rel=preload' });
+      stream(response, [delta({ content: 'x' }, 'stop')]);
+    };
+    expect((await sut.complete(ask())).content).toBe('x');
+  });
+
   it('keeps its connections for later calls', async () => {
     await until(() => sut.state().ok);
     provider.answer = (response) => stream(response, [delta({ content: 'x' }, 'stop')]);

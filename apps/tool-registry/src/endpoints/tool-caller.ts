@@ -74,7 +74,7 @@ export class ToolCaller implements OnApplicationShutdown {
   async probe(url: string): Promise<number | null> {
     if (this.policy.faultOf(url)) return null;
     try {
-      return (await this.http.bytes(url, { timeoutMs: 2000, maxBytes: 0 })).status;
+      return (await this.http.bytes(url, { timeoutMs: 2000, wantsBody: () => false })).status;
     } catch {
       return null;
     }
@@ -90,8 +90,9 @@ export class ToolCaller implements OnApplicationShutdown {
       timeoutMs: request.timeoutMs,
       signal: request.signal,
       maxBytes: MAX_RESULT_BYTES,
+      wantsBody: isSuccess,
     });
-    if (status >= 200 && status < 300) return answered(readOutcome(bytes, truncated));
+    if (isSuccess(status)) return answered(readOutcome(bytes, truncated));
     if (status >= 500) return unknown(unavailable(name));
     if (status === 429) return answered(unavailable(name));
     return answered({
@@ -117,6 +118,8 @@ export class ToolCaller implements OnApplicationShutdown {
     };
   }
 }
+
+const isSuccess = (status: number): boolean => status >= 200 && status < 300;
 
 const answered = (outcome: ToolOutcome): Answer => ({ certainty: 'answered', outcome });
 const notSent = (outcome: ToolOutcome): Answer => ({ certainty: 'not-sent', outcome });
