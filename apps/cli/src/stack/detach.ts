@@ -26,7 +26,7 @@ const START_MS = 120_000;
  * at once start one.
  * @param withKafka whether a new host has Kafka, as one that has crashed had; one that runs is left as it is.
  * @param notice gets what the host says to people while it starts.
- * @throws TerminalError `host-failed`, and those of the servers.
+ * @throws TerminalError `host-failed`, `other-secret`, and those of the servers.
  */
 export async function ensureHost(
   stack: Stack,
@@ -34,6 +34,7 @@ export async function ensureHost(
   notice: (line: string) => void,
 ): Promise<HostRecord> {
   const running = stack.host();
+  if (running) requireSameSecret(stack, running);
   if (running && deadServers(stack, running).length === 0) return running;
   return withLock(stack.home.path('up.lock'), async () => {
     const host = stack.host();
@@ -49,6 +50,16 @@ export async function ensureHost(
     }
     return host;
   });
+}
+
+/** With another secret no service takes this shell for its client, and no host opens the stored signing keys. */
+function requireSameSecret(stack: Stack, { settings: { secret } }: HostRecord): void {
+  // A host from before this was recorded has none.
+  if (secret === undefined || secret === stack.settingsDigest().secret) return;
+  throw new TerminalError(
+    'other-secret',
+    'This shell has another BATON_STACK_SECRET than Baton was started with. Set that one; unset it if there was none. What is stored opens with that one alone.',
+  );
 }
 
 function deadServers(stack: Stack, { ownServers }: HostRecord): ServerName[] {

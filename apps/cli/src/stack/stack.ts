@@ -121,7 +121,6 @@ const SETTING_NAMES: ReadonlyArray<[keyof SettingsDigest, string]> = [
   ['redis', 'REDIS_URL'],
   ['kafka', 'KAFKA_BROKERS'],
   ['schemaRegistry', 'SCHEMA_REGISTRY_URL'],
-  ['secret', 'BATON_STACK_SECRET'],
   ['build', 'build'],
 ];
 

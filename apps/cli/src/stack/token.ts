@@ -15,10 +15,10 @@ export async function printToken(audience: string | undefined): Promise<void> {
     .filter(Boolean);
   const services = SERVICES.map(({ name }): string => name);
   const unknown = names.filter((name) => !services.includes(name));
-  if (unknown.length > 0)
+  if (unknown.length > 0 || (audience !== undefined && names.length === 0))
     throw new TerminalError(
       'unknown-audience',
-      `There is no service ${unknown.join(', ')}; there are ${services.join(', ')}`,
+      `There is no service ${unknown.join(', ') || 'without a name'}; there are ${services.join(', ')}`,
     );
   const stack = new Stack();
   const host = await ensureHost(stack, false, (line) => process.stderr.write(`${line}\n`));
