@@ -1,5 +1,7 @@
+import { StringDecoder } from 'node:string_decoder';
 import { createParser } from 'eventsource-parser';
 import type { ChatCompletionChunk } from 'openai/resources/chat/completions';
+import type { ByteSource } from './lean-fetch.js';
 import { unavailable } from './openai-errors.js';
 
 /** Characters that one event of a stream may have. */
@@ -11,7 +13,7 @@ const LAST_EVENT = '[DONE]';
  * times as much, in generators within generators. @throws RetryableError `model_unavailable` for an error or nonsense in the stream
  */
 export async function readChunks(
-  body: AsyncIterable<Uint8Array>,
+  body: ByteSource,
   take: (chunk: ChatCompletionChunk) => void,
 ): Promise<void> {
   let isDone = false;
@@ -26,8 +28,8 @@ export async function readChunks(
         throw unavailable("An event of the model's stream is too long");
     },
   });
-  const decoder = new TextDecoder();
-  for await (const bytes of body) parser.feed(decoder.decode(bytes, { stream: true }));
+  const decoder = new StringDecoder('utf8');
+  await body.read((bytes) => parser.feed(decoder.write(bytes)));
 }
 
 function chunkIn(data: string): ChatCompletionChunk {

@@ -21,7 +21,10 @@ export function leanFetch(dispatcher: Dispatcher): typeof fetch {
         origin,
         path: pathname + search,
         method: (init.method ?? 'GET') as Dispatcher.HttpMethod,
-        headers: Object.fromEntries(init.headers as Headers),
+        headers:
+          init.headers instanceof Headers
+            ? Object.fromEntries(init.headers)
+            : (init.headers as Record<string, string>),
         body: init.body as string | undefined,
       };
       dispatcher.dispatch(request, body);
@@ -29,10 +32,11 @@ export function leanFetch(dispatcher: Dispatcher): typeof fetch {
   return send as unknown as typeof fetch;
 }
 
-/** What the `openai` SDK uses of a fetch response; `body` is any async iterable. */
+/** What the `openai` SDK uses of a fetch response; its `body` is a `ByteSource`. */
 class LeanResponse {
   readonly ok: boolean;
-  readonly headers = new Headers();
+  /** Has of `Headers` what the SDK asks for. */
+  readonly headers = new Map<string, string>();
 
   constructor(
     readonly url: string,
@@ -47,7 +51,7 @@ class LeanResponse {
 
   async text(): Promise<string> {
     const chunks: Buffer[] = [];
-    for await (const chunk of this.body) chunks.push(chunk);
+    await this.body.read((chunk) => void chunks.push(chunk));
     return Buffer.concat(chunks).toString();
   }
 
@@ -56,42 +60,55 @@ class LeanResponse {
   }
 }
 
-/** The bytes of an answer as they come, for one reader. It does not hold back the sender: the reader of a model is never slow. */
-class StreamedBody implements Dispatcher.DispatchHandler, AsyncIterable<Buffer> {
-  private chunks: Buffer[] = [];
+/** Bytes for one reader. */
+export interface ByteSource {
+  /**
+   * Hands over the bytes as they come; resolves after the last.
+   * @throws what broke the stream; what `take` throws, and then no more is read
+   */
+  read(take: (chunk: Buffer) => void): Promise<void>;
+}
+
+/** An answer on its way. It does not hold back the sender: the reader of a model is never slow. */
+class StreamedBody implements Dispatcher.DispatchHandler, ByteSource {
+  /** What came before there was a reader. */
+  private early: Buffer[] = [];
+  private take?: (chunk: Buffer) => void;
+  private finished?: () => void;
+  private failed: (reason: unknown) => void;
   private hasEnded = false;
   private failure: { reason: unknown } | null = null;
-  private wake: () => void = () => undefined;
   private controller?: Dispatcher.DispatchController;
 
   constructor(
     private readonly begun: (status: number, headers: IncomingHttpHeaders) => void,
-    private readonly refused: (reason: unknown) => void,
-  ) {}
+    refused: (reason: unknown) => void,
+  ) {
+    this.failed = refused;
+  }
 
   /** Ends what is under way; a request that waits for its connection is not sent any more. */
   fail(reason: unknown): void {
     if (this.hasEnded) return;
     this.hasEnded = true;
     this.failure = { reason };
-    this.refused(reason);
+    this.failed(reason);
     this.controller?.abort(new Error('nobody reads this answer'));
-    this.wake();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
+  async read(take: (chunk: Buffer) => void): Promise<void> {
     try {
-      for (;;) {
-        const { chunks } = this;
-        this.chunks = [];
-        yield* chunks;
+      await new Promise<void>((resolve, reject) => {
+        this.take = take;
+        this.finished = resolve;
+        this.failed = reject;
+        for (const chunk of this.early) take(chunk);
         if (this.failure) throw this.failure.reason;
-        if (this.chunks.length > 0) continue;
-        if (this.hasEnded) return;
-        await new Promise<void>((resolve) => (this.wake = resolve));
-      }
-    } finally {
-      this.fail(new Error('the reader left'));
+        if (this.hasEnded) resolve();
+      });
+    } catch (error) {
+      this.fail(error);
+      throw error;
     }
   }
 
@@ -106,13 +123,18 @@ class StreamedBody implements Dispatcher.DispatchHandler, AsyncIterable<Buffer> 
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.chunks.push(chunk);
-    this.wake();
+    if (this.hasEnded) return;
+    try {
+      if (this.take) this.take(chunk);
+      else this.early.push(chunk);
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   onResponseEnd(): void {
     this.hasEnded = true;
-    this.wake();
+    this.finished?.();
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {

@@ -3,6 +3,7 @@ import type { ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/
 import { RetryableError, type TokenUsage } from '#libs/contracts';
 import type { ChatReply, ChatRequest, Llm, ModelState } from './llm.js';
 import { readChunks } from './chat-stream.js';
+import type { ByteSource } from './lean-fetch.js';
 import { ModelWatch } from './model-watch.js';
 import { connectOpenAi, type OpenAiConnection, type OpenAiEndpoint } from './openai-client.js';
 import { modelError } from './openai-errors.js';
@@ -45,7 +46,7 @@ export class OpenAiLlm implements Llm, OnApplicationShutdown {
         })
         .asResponse();
       const reply = new ReplyAssembly(request.onDelta);
-      await readChunks(body as unknown as AsyncIterable<Uint8Array>, (chunk) => reply.add(chunk));
+      await readChunks(body as unknown as ByteSource, (chunk) => reply.add(chunk));
       return reply.finish(this.options.model, () => estimateUsage(request));
     } catch (error) {
       if (controller.signal.aborted) throw controller.signal.reason;
