@@ -146,6 +146,13 @@ describe('400 validation', () => {
     });
     expect(({} as Record<string, unknown>)['b']).toBeUndefined();
   });
+
+  it.each(['{"\\u005f_proto__":1}', '{"__pro\\u0074o__":1}', '{"\\u005F\\u005F\\u0070roto__":1}'])(
+    'knows a reserved key by its escapes: %s',
+    async (text) => {
+      expect(await post(text)).toMatchObject({ status: 400, code: 'validation', fields: ['__proto__'] });
+    },
+  );
 });
 
 describe('413 payload-too-large', () => {

@@ -105,8 +105,18 @@ export function parseObject(bytes: Buffer): Record<string, unknown> {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw malformed('The body must be a JSON object');
-  inspect(value);
+  if (SUSPECT.test(text) || isDeeper(value, MAX_DEPTH)) inspect(value);
   return value as Record<string, unknown>;
+}
+
+/** Escaped ASCII or a reserved name: no other text can have a key or a NUL that is refused, so most bodies are not walked through. */
+const SUSPECT = /\\u00[0-7]|__proto__|constructor|prototype/;
+
+function isDeeper(value: object, levels: number): boolean {
+  if (levels === 0) return true;
+  for (const child of Array.isArray(value) ? value : Object.values(value))
+    if (typeof child === 'object' && child !== null && isDeeper(child as object, levels - 1)) return true;
+  return false;
 }
 
 interface Place {
