@@ -15,15 +15,23 @@ export async function runTool(
   logger: Logger,
 ): Promise<ToolOutcome> {
   const controller = new AbortController();
-  const abort = () => controller.abort(context.signal.reason);
-  if (context.signal.aborted) abort();
-  else context.signal.addEventListener('abort', abort, { once: true });
-  const timer = setTimeout(() => controller.abort(new TimeoutReached()), timeoutMs);
+  let giveUp!: (reason: unknown) => void;
+  const givenUp = new Promise<never>((_, reject) => {
+    giveUp = (reason) => {
+      controller.abort(reason);
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- a signal's reason is the caller's own
+      reject(reason);
+    };
+  });
+  const hungUp = () => giveUp(context.signal.reason);
+  if (context.signal.aborted) hungUp();
+  else context.signal.addEventListener('abort', hungUp, { once: true });
+  const timer = setTimeout(() => giveUp(new TimeoutReached()), timeoutMs);
   try {
     const work = Promise.resolve().then(() =>
       tool.handler(params, { ...context, signal: controller.signal }),
     );
-    return succeeded(await Promise.race([work, rejectOnAbort(controller.signal)]));
+    return succeeded(await Promise.race([work, givenUp]));
   } catch (error) {
     if (controller.signal.reason instanceof TimeoutReached)
       return { ok: false, code: 'timeout', message: `${tool.name} did not answer within ${timeoutMs} ms` };
@@ -38,19 +46,11 @@ export async function runTool(
     return { ok: false, code: 'tool-error', message: `${tool.name} failed unexpectedly` };
   } finally {
     clearTimeout(timer);
-    context.signal.removeEventListener('abort', abort);
+    context.signal.removeEventListener('abort', hungUp);
   }
 }
 
 class TimeoutReached extends Error {}
-
-function rejectOnAbort(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const fail = () => reject(signal.reason);
-    if (signal.aborted) fail();
-    else signal.addEventListener('abort', fail, { once: true });
-  });
-}
 
 /** `undefined` becomes null; a function, a cycle or a BigInt is the handler's mistake. */
 function succeeded(result: unknown): ToolOutcome {
