@@ -3,7 +3,9 @@ import { cpus } from 'node:os';
 import { Command } from 'commander';
 import { messageOf } from '#libs/contracts';
 import { startBaton } from './baton.js';
+import type { Contestant } from './contestant.js';
 import { startFloor } from './floor.js';
+import { drive } from './measure.js';
 import type { Part } from './part.js';
 import { growth } from './parts/growth.js';
 import { handoff } from './parts/handoff.js';
@@ -12,7 +14,8 @@ import { latency } from './parts/latency.js';
 import { takeover } from './parts/takeover.js';
 import { throughput } from './parts/throughput.js';
 import { render, type PartResult } from './report.js';
-import { startBenchStack } from './stack.js';
+import { scenario } from './scenarios.js';
+import { startBenchStack, type BenchStack } from './stack.js';
 
 const PARTS: Part[] = [throughput, latency, inFlight, growth, takeover, handoff];
 const NAMES = PARTS.map((part) => part.name).join(', ');
@@ -41,6 +44,8 @@ async function run(parts: Part[]): Promise<PartResult[]> {
     sides.push(baton);
     const floor = await startFloor(stack);
     sides.push(floor);
+    progress('warming up');
+    await warmUp(stack, [baton, floor]);
     const results: PartResult[] = [];
     for (const part of parts) {
       progress(part.title);
@@ -54,6 +59,12 @@ async function run(parts: Part[]): Promise<PartResult[]> {
     await Promise.all(sides.map((side) => side.stop()));
     await stack.stop();
   }
+}
+
+/** Every process compiles its hot code first, so that a part shows the same alone as after others. */
+async function warmUp(stack: BenchStack, sides: Contestant[]): Promise<void> {
+  await stack.scenario(scenario('warm-up', 3, 0));
+  for (const side of sides) await drive(1500, 32, (i) => side.runTask(`[warm-up] ${side.name} ${i}`));
 }
 
 function documentOf(results: PartResult[]) {

@@ -18,9 +18,6 @@ export const throughput: Part = {
   title: 'Durable tasks per second, 3 model calls of 0 ms and 2 tool calls',
   run: async (context) => {
     await context.stack.scenario(scenario('throughput', 3, 0));
-    // The processes that both sides use compile their hot code first.
-    context.progress('warming up');
-    await round(context, 32, 1500, 'warm 0');
     const rows: Row[] = [];
     for (const level of LEVELS) rows.push(...(await measure(context, level)));
     return rows;
