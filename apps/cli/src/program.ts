@@ -43,7 +43,7 @@ function stackCommands(baton: Command): void {
     });
   baton
     .command('token')
-    .description("print a developer's token, valid for 24 hours")
+    .description("print a developer's token, valid for 24 hours; starts what is not up")
     .option('--audience <names>', 'services that accept it, separated by commas')
     .action(async ({ audience }: { audience?: string }) => {
       const { printToken } = await import('./stack/token.js');
@@ -69,7 +69,9 @@ function taskCommands(baton: Command): void {
       const { run } = await import('./task/run.js');
       process.exitCode = await run({ words, agent: options.agent, json: options.json === true });
     });
-  const knowledge = baton.command('knowledge').description('documents that the knowledge tools find');
+  const knowledge = baton
+    .command('knowledge')
+    .description('documents that the knowledge tools find; starts what is not up');
   knowledge
     .command('add')
     .description('index a Markdown or text file, or all of a folder')
@@ -96,14 +98,14 @@ function taskCommands(baton: Command): void {
 }
 
 function keyCommands(baton: Command): void {
-  const keys = baton.command('keys').description('API keys of users and tenants');
+  const keys = baton.command('keys').description('API keys of users and tenants; starts what is not up');
   keys
     .command('create')
     .description('make a key; it is printed this one time')
     .option('--user <id>', "whose key it is; without it the key is the tenant's")
     .option('--tenant <id>', 'default: dev')
     .option('--scope <name...>', 'tasks:read, tasks:write, admin (default: the first two)')
-    .option('--expires <time>', 'e.g. 90m, 12h, 30d, or a date')
+    .option('--expires <time>', 'e.g. 90m, 12h, 30d, or a date (default: never)')
     .option('--name <text>', 'what it is for')
     .option('--json', 'print the whole answer')
     .action(async ({ scope = [], ...options }: Partial<CreateOptions>) => {

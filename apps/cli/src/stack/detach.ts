@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '#libs/chassis';
@@ -68,6 +68,8 @@ function deadServers(stack: Stack, { ownServers }: HostRecord): ServerName[] {
 }
 
 function spawnHost(stack: Stack, withKafka: boolean, logFile: string): OwnedProcess {
+  // What the last host said may be the reason of its end.
+  if (existsSync(logFile)) renameSync(logFile, `${logFile}.1`);
   const log = openSync(logFile, 'w', 0o600);
   const program = join(projectRoot(), 'dist/apps/cli/src/main.js');
   const child = spawn(process.execPath, [...NODE_FLAGS, program, 'host', ...(withKafka ? ['--kafka'] : [])], {
