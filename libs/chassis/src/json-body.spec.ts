@@ -147,6 +147,10 @@ describe('400 validation', () => {
     expect(({} as Record<string, unknown>)['b']).toBeUndefined();
   });
 
+  it.each(['__proto__', 'constructor', 'prototype'])('knows %s, also deep', async (key) => {
+    expect(await post(`{"a":[{"${key}":1}]}`)).toMatchObject({ status: 400, fields: [`a.0.${key}`] });
+  });
+
   it.each(['{"\\u005f_proto__":1}', '{"__pro\\u0074o__":1}', '{"\\u005F\\u005F\\u0070roto__":1}'])(
     'knows a reserved key by its escapes: %s',
     async (text) => {

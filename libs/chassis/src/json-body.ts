@@ -110,7 +110,7 @@ export function parseObject(bytes: Buffer): Record<string, unknown> {
 }
 
 /** Escaped ASCII or a reserved name: no other text can have a key or a NUL that is refused, so most bodies are not walked through. */
-const SUSPECT = /\\u00[0-7]|__proto__|constructor|prototype/;
+const SUSPECT = new RegExp(String.raw`\\u00[0-7]|${[...FORBIDDEN_KEYS].join('|')}`);
 
 function isDeeper(value: object, levels: number): boolean {
   if (levels === 0) return true;

@@ -29,7 +29,13 @@ export async function readChunks(
     },
   });
   const decoder = new StringDecoder('utf8');
-  await body.read((bytes) => parser.feed(decoder.write(bytes)));
+  let hasBegun = false;
+  await body.read((bytes) => {
+    const text = decoder.write(bytes);
+    // A stream may begin with a byte order mark.
+    parser.feed(!hasBegun && text.startsWith('\uFEFF') ? text.slice(1) : text);
+    hasBegun ||= text !== '';
+  });
 }
 
 function chunkIn(data: string): ChatCompletionChunk {

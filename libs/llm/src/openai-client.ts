@@ -1,4 +1,5 @@
 import OpenAI from 'openai';
+import { VERSION } from 'openai/version';
 import { Agent } from 'undici';
 import { leanFetch } from './lean-fetch.js';
 
@@ -21,7 +22,8 @@ type BuiltRequest = Awaited<ReturnType<OpenAI['buildRequest']>>;
 
 /**
  * The SDK puts the headers of every call together anew, in `Headers` upon `Headers`: with its (silent) log of them a tenth of an agent's
- * time under load and a quarter of what it allocates. Those of chat completions are built once; a call adds its own.
+ * time under load and a quarter of what it allocates. Those of chat completions are built once (without the SDK's note of the timeout);
+ * a call adds its own, which must be plain ones.
  */
 class OpenAiClient extends OpenAI {
   private chatRequest?: Promise<{ url: string; headers: Record<string, string> }>;
@@ -65,6 +67,8 @@ export function connectOpenAi(endpoint: OpenAiEndpoint): OpenAiConnection {
     organization: null,
     project: null,
     maxRetries: 0,
+    // The SDK would name the class above.
+    defaultHeaders: { 'user-agent': `OpenAI/JS ${VERSION}` },
     // The SDK logs chunks that it cannot parse, which are a model's output.
     logLevel: 'off',
     fetch: leanFetch(agent),

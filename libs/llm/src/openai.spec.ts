@@ -54,6 +54,52 @@ describe('OpenAiLlm', () => {
     });
   });
 
+  it('reads an answer that comes in pieces, cut anywhere', async () => {
+    const text = `data: ${JSON.stringify({ model: 'm', ...delta({ content: 'Grüße' }, 'stop') })}\n\ndata: [DONE]\n\n`;
+    const bytes = Buffer.from(text);
+    const middleOfLetter = bytes.indexOf('ü') + 1;
+    provider.answer = async (response) => {
+      response.writeHead(200).flushHeaders();
+      for (const piece of [bytes.subarray(0, middleOfLetter), bytes.subarray(middleOfLetter)]) {
+        await sleep(40);
+        response.write(piece);
+      }
+      await sleep(40);
+      response.end();
+    };
+    expect(await sut.complete(ask())).toMatchObject({ content: 'Grüße', finishReason: 'stop' });
+  });
+
+  it('reads an answer that begins with a byte order mark', async () => {
+    const event = `\uFEFFdata: ${JSON.stringify({ model: 'm', ...delta({ content: '\uFEFFx' }, 'stop') })}\n\n`;
+    provider.answer = (response) => response.end(event);
+    expect(await sut.complete(ask())).toMatchObject({ content: '\uFEFFx', finishReason: 'stop' });
+  });
+
+  it('hangs up when nonsense comes in the middle of an answer', async () => {
+    const hungUp = new Promise((resolve) => {
+      provider.answer = async (response) => {
+        response.on('close', () => resolve(true));
+        stream(response, [delta({ content: 'x' })], false);
+        await sleep(40);
+        response.write('data: {"bad\n\n');
+      };
+    });
+    expect(await failure(ask())).toMatchObject({ code: 'model_unavailable' });
+    expect(await hungUp).toBe(true);
+  });
+
+  it('sends nothing of one call with the next', async () => {
+    provider.answer = (response) => stream(response, [delta({ content: 'x' }, 'stop')]);
+    await sut.complete(ask({ traceparent: '00-1-2-01' }));
+    await sut.complete(ask());
+    const [first, second] = provider.received.map(({ headers }) => headers);
+    expect(first).toMatchObject({ traceparent: '00-1-2-01' });
+    expect(second).toMatchObject({ authorization: 'Bearer key-1' });
+    expect(second!['user-agent']).toMatch(/^OpenAI\/JS /);
+    expect(second).not.toHaveProperty('traceparent');
+  });
+
   it('sends messages, tools, limit and trace in the form of the API', async () => {
     provider.answer = (response) => stream(response, [delta({ content: 'x' }, 'stop')]);
     const call = { id: 'c1', name: 'find', arguments: '{"q":1}' };

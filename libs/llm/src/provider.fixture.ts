@@ -9,7 +9,7 @@ export interface Received {
   connection: number;
 }
 
-export type Answer = (response: ServerResponse, received: Received) => void;
+export type Answer = (response: ServerResponse, received: Received) => unknown;
 
 /** A provider on a real socket that answers as the spec says; `/models` has its own answer. */
 export async function startProvider() {
@@ -35,9 +35,9 @@ export async function startProvider() {
         body: text ? (JSON.parse(text) as Record<string, unknown>) : {},
         connection: request.socket.remotePort!,
       };
-      if (item.url === '/v1/models') return provider.models(response, item);
+      if (item.url === '/v1/models') return void provider.models(response, item);
       received.push(item);
-      provider.answer(response, item);
+      void provider.answer(response, item);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

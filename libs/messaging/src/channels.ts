@@ -5,7 +5,8 @@ import { RedisConnections } from './redis.js';
 const SUBSCRIBE_WAIT_MS = 500;
 /** Channels and messages that one script publishes. */
 const MAX_ARGUMENTS = 512;
-const PUBLISH_ALL = `for i = 1, #ARGV, 2 do redis.call('publish', ARGV[i], ARGV[i + 1]) end`;
+/** A channel that Redis refuses does not hold up the others. */
+const PUBLISH_ALL = `for i = 1, #ARGV, 2 do redis.pcall('publish', ARGV[i], ARGV[i + 1]) end`;
 
 type PublishAll = RedisConnections['commands'] & {
   publishAll(...channelsAndMessages: string[]): Promise<void>;

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { createLogger } from '#libs/telemetry';
 import { runTool } from './run-tool.js';
 import { defineTool, type ToolSpec } from './tool.js';
@@ -102,5 +103,16 @@ describe('runTool', () => {
     expect(await outcome).toMatchObject({ ok: false, code: 'tool-error' });
     expect(reasons).toEqual(['gone']);
     expect(logged).not.toHaveBeenCalled();
+  });
+
+  it('ends at once when the caller hung up before', async () => {
+    const outcome = await run(() => new Promise(() => undefined), { signal: AbortSignal.abort('gone') });
+    expect(outcome).toMatchObject({ ok: false, code: 'tool-error' });
+  });
+
+  it("leaves nothing at its caller's signal", async () => {
+    const { signal } = new AbortController();
+    await run(() => 1, { signal });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });
