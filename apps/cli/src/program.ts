@@ -1,6 +1,20 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { SUITES } from './checks/suites.js';
 import type { CreateOptions } from './identity/keys.js';
+
+/** A variable that is not set in a shell must not stand for the folder one is in. */
+function pathOf(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('The path is empty.');
+  return text;
+}
+
+function agentName(text: string): string {
+  if (!/^[\w-]+$/.test(text))
+    throw new InvalidArgumentError(
+      'A name has letters, digits and hyphens: ./baton status shows the agents.',
+    );
+  return text;
+}
 
 /** The commands load their code when they are called: `--help` and `run` on a running stack stay quick. */
 export function program(version: string): Command {
@@ -63,7 +77,7 @@ function taskCommands(baton: Command): void {
     .command('run')
     .description('give an agent a task and follow it to its end; starts what is not up')
     .argument('<prompt...>', 'what to do; - reads it from standard input')
-    .addOption(new Option('--agent <name>', 'the agent').default('search'))
+    .addOption(new Option('--agent <name>', 'the agent').default('search').argParser(agentName))
     .option('--json', 'print the result object alone')
     .action(async (words: string[], options: { agent: string; json?: boolean }) => {
       const { run } = await import('./task/run.js');
@@ -75,7 +89,7 @@ function taskCommands(baton: Command): void {
   knowledge
     .command('add')
     .description('index a Markdown or text file, or all of a folder')
-    .argument('<path>')
+    .argument('<path>', 'of the file or folder', pathOf)
     .action(async (path: string) => {
       const { addKnowledge } = await import('./knowledge/knowledge.js');
       await addKnowledge(path);
@@ -90,7 +104,7 @@ function taskCommands(baton: Command): void {
   knowledge
     .command('remove')
     .description('take a document, or all of a folder, out of the index; the files stay')
-    .argument('<path>', 'as list shows it, or a file or folder')
+    .argument('<path>', 'as list shows it, or a file or folder', pathOf)
     .action(async (path: string) => {
       const { removeKnowledge } = await import('./knowledge/knowledge.js');
       await removeKnowledge(path);

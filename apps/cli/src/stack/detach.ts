@@ -20,6 +20,8 @@ import { serverLabels, starting } from './labels.js';
 import type { HostRecord, Stack } from './stack.js';
 
 const START_MS = 120_000;
+/** Exit code after Ctrl-C. */
+export const INTERRUPTED = 130;
 
 /**
  * The running host, started in the background when there is none; a server of its own that has died is started again. Two calls
@@ -41,7 +43,12 @@ export async function ensureHost(
     if (!host) {
       const kafka = stack.hasKafka(withKafka);
       notice(starting(kafka));
-      return startHost(stack, kafka, notice);
+      const leave = () => {
+        notice('The services go on starting in the background: ./baton down stops them.');
+        process.exit(INTERRUPTED);
+      };
+      process.once('SIGINT', leave);
+      return startHost(stack, kafka, notice).finally(() => process.off('SIGINT', leave));
     }
     const dead = deadServers(stack, host);
     if (dead.length > 0) {

@@ -48,7 +48,9 @@ async function upInForeground(stack: Stack, kafka: boolean): Promise<void> {
   const hosting = withLock(stack.home.path('up.lock'), async () =>
     stack.host() ? null : hostStack(quiet, withKafka, notice),
   );
+  let isStopping = false;
   stopOnSignal(async () => {
+    isStopping = true;
     notice('Stopping …');
     const hosted = await hosting;
     await hosted?.services.stop();
@@ -56,6 +58,7 @@ async function upInForeground(stack: Stack, kafka: boolean): Promise<void> {
     await hosted?.infrastructure.stop();
   });
   const hosted = await hosting;
+  if (isStopping) return;
   if (hosted) await describe(stack, hosted.record, 'Baton is up. Ctrl-C stops it.');
   else await describeRunning(stack, stack.host()!);
   if (kafka) requireKafka(hosted?.record ?? stack.host()!);

@@ -1,6 +1,6 @@
 import { messageOf, type AgentResult } from '#libs/contracts';
 import { developerToken } from '../identity/developer.js';
-import { ensureHost } from '../stack/detach.js';
+import { ensureHost, INTERRUPTED } from '../stack/detach.js';
 import { changedSettings, Stack, urlOf } from '../stack/stack.js';
 import { followTask } from './follow.js';
 import { Gateway } from './gateway.js';
@@ -13,7 +13,6 @@ export interface RunOptions {
   json: boolean;
 }
 
-const INTERRUPTED = 130;
 /** How long a cancelled task may take to say that it has ended. */
 const CANCEL_MS = 10_000;
 
