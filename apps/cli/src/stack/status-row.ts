@@ -3,7 +3,7 @@ import type { ReadyAnswer } from './ready.js';
 /** One line of `./baton status`; `cause` and `fix` are empty for what is up. */
 export interface StatusRow {
   name: string;
-  state: 'up' | 'not ready' | 'down' | 'crashed';
+  state: 'up' | 'starting' | 'not ready' | 'down' | 'crashed';
   /** Host and port. */
   address: string;
   cause: string;

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { own } from '#libs/devstack';
 import { Stack } from './stack.js';
 import { modelLine, stackRows } from './status.js';
 
@@ -19,6 +20,11 @@ describe('stackRows', () => {
     const rows = await stackRows(stack);
     expect(rows.length).toBeGreaterThan(5);
     for (const row of rows) expect(row).toMatchObject({ state: 'down', cause: 'not started' });
+  });
+
+  it('says of what the background process is starting that it is', async () => {
+    stack.recordStarting(own(process.pid));
+    for (const row of await stackRows(stack)) expect(row).toMatchObject({ state: 'starting' });
   });
 
   it('says of what was started and not stopped that it crashed, where its log is and what to do', async () => {

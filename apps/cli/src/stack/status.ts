@@ -151,9 +151,18 @@ function serviceRows(stack: Stack): Array<Promise<StatusRow>> {
 }
 
 /** @param ended the process that was to be it, when it was started and not stopped */
-function notRunning(name: PortName, { settings, home }: Stack, ended: OwnedProcess | null): StatusRow {
+function notRunning(name: PortName, stack: Stack, ended: OwnedProcess | null): StatusRow {
+  const { settings, home } = stack;
   const port = devPort(name, settings.portOffset);
   const address = `127.0.0.1:${port}`;
+  if (stack.startingHost())
+    return {
+      name,
+      address,
+      state: 'starting',
+      cause: 'the background process starts it',
+      fix: 'wait a moment',
+    };
   const holder = holderOf(port);
   if (holder)
     return {
