@@ -14,7 +14,9 @@ const project = (displayName, options) => ({
   displayName,
   testEnvironment: 'node',
   transform: { '^.+\\.[tj]s$': ['@swc/jest', swc] },
-  transformIgnorePatterns: ['/node_modules/(?!(?:@nestjs|jose|content-disposition|@fastify/static/node_modules)/)'],
+  transformIgnorePatterns: [
+    '/node_modules/(?!(?:@nestjs|jose|content-disposition|@fastify/static/node_modules)/)',
+  ],
   moduleNameMapper: { '^#libs/([^/]+)$': '<rootDir>/libs/$1/src/index.ts', '^(\\.{1,2}/.*)\\.js$': '$1' },
   ...options,
 });
