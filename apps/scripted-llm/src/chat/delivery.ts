@@ -69,6 +69,13 @@ async function deliverStream(
 ): Promise<void> {
   const shown = cutAfter === null ? completion : beginningOf(completion, cutAfter);
   const { deltas, end } = streamedAnswer(request, shown, chunkChars);
+  if (chunkDelayMs === 0 && cutAfter === null) {
+    // All at once is one write.
+    const body = deltas.join('') + end;
+    response.writeHead(200, { ...EVENT_STREAM, 'content-length': Buffer.byteLength(body) });
+    response.end(body);
+    return;
+  }
   response.writeHead(200, EVENT_STREAM);
   if (chunkDelayMs > 0)
     for (const delta of deltas.splice(0)) {
